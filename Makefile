@@ -1,0 +1,62 @@
+# Every target makes what it needs: a virtual environment of its own in .venv, with pip upgraded inside it.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DATA   ?=
+
+.PHONY: help demo test lint type format bench serve test-data clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       rerank a real list by a real model on the local server"
+	@echo "make test       lint, types and the whole test suite"
+	@echo "make lint|type|format   one of them alone"
+	@echo "make bench      client CPU per call as a ratio to bare aiohttp, import time, pacing"
+	@echo "make serve      the local server, until Ctrl-C"
+	@echo "make test-data DATA=FOLDER   BEIR folders: HTTP ranking against direct ranking, nDCG@10"
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "rerank_async needs Python 3.11 or newer; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "This Python has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+
+$(VENV)/.run: pyproject.toml | $(BIN)/pip
+	$(BIN)/python -m pip install --quiet --editable '.[cli,local]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/pip
+	$(BIN)/python -m pip install --quiet --editable '.[cli,local,orjson,dev]'
+	@touch $@
+
+demo: $(VENV)/.run
+	$(BIN)/python examples/search_stdlib.py
+
+serve: $(VENV)/.run
+	$(BIN)/rerank-async serve
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: $(VENV)/.dev
+	$(BIN)/mypy
+
+test: $(VENV)/.dev lint type
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run.py
+
+test-data: $(VENV)/.dev
+	@test -n "$(DATA)" || { echo "Say where the BEIR folders are: make test-data DATA=FOLDER" >&2; exit 1; }
+	$(BIN)/python benchmarks/beir.py "$(DATA)"
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,251 @@
+"""One call: its texts cut into batches, sent side by side as permits come, and merged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import Any, NamedTuple
+
+from rerank_async.errors import DeadlineExceededError, RateLimitError, RerankError
+from rerank_async.exchange import Batch, Channel, exchange
+from rerank_async.policy.merging import BatchResult, merge_envelopes, rank, scored_pairs
+from rerank_async.policy.planning import Load, pushed_top_n, requests_needed, take
+from rerank_async.policy.retrying import Again, NewToken, Pause, decide
+from rerank_async.policy.statistics import Statistics
+from rerank_async.policy.wire import encode_body
+from rerank_async.runtime.gate import Permit
+from rerank_async.runtime.tokens import Token
+from rerank_async.values.events import Event, Failed, Merged, Observer, Queued, Retried, Throttled
+from rerank_async.values.response import RerankResponse
+
+_logger = logging.getLogger("rerank_async")
+_numbers = count(1)
+
+
+class Job(NamedTuple):
+    """What a call is to do.
+
+    Attributes:
+        head: The body without its inputs.
+        load: The texts.
+        top_n: The cut after the merge; None: all.
+        texts: The caller's texts, where the results are to carry them; else None.
+        query: The query, where the response is to carry it; else None.
+        echo: Whether the service was asked to echo the texts.
+        headers: Of each request, without the token.
+        deadline: On the monotonic clock; None: none.
+    """
+
+    head: Mapping[str, Any]
+    load: Load
+    top_n: int | None
+    texts: Sequence[str] | None
+    query: str | None
+    echo: bool
+    headers: Mapping[str, str]
+    deadline: float | None
+
+
+class Call:
+    """Runs one job over a channel, once."""
+
+    def __init__(self, channel: Channel, job: Job, max_lanes: int, observers: Sequence[Observer]) -> None:
+        self._channel = channel
+        self._job = job
+        self._max_lanes = max_lanes
+        self._observers = observers
+        self._number = next(_numbers)
+        self._statistics = Statistics()
+        self._next_start = 0
+        self._next_number = 0
+        self._again: deque[Batch] = deque()
+        self._done: list[tuple[int, BatchResult]] = []
+        self._failed: dict[RerankError, int] = {}
+        self._started_at = channel.clock.now()
+
+    async def run(self) -> RerankResponse:
+        """Sends everything and merges it.
+
+        Raises:
+            RerankError: The error of the lowest of the batches that had failed when the first failure was seen; the
+                others, and what was scored, are attached.
+        """
+        job = self._job
+        requests = requests_needed(job.load)
+        self._emit(Queued(self._number, self._started_at, job.load.inputs, len(job.load.texts), requests))
+        try:
+            if job.deadline is None:
+                await self._run_lanes(requests)
+            else:
+                await self._run_until(job.deadline, requests)
+        except BaseException as exc:
+            reason = getattr(exc, "code", None) or type(exc).__name__
+            now = self._channel.clock.now()
+            self._emit(Failed(self._number, now, reason, now - self._started_at))
+            if isinstance(exc, RerankError):
+                exc.scored = scored_pairs(self._done, job.load.positions)
+            raise
+        return self._merge()
+
+    async def _run_until(self, deadline: float, requests: int) -> None:
+        self._channel.gate.check(requests, deadline)
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._channel.clock.now())) as scope:
+                await self._run_lanes(requests)
+        except TimeoutError as exc:
+            if isinstance(exc, RerankError) or not scope.expired():
+                raise
+            scored = sum(len(result.indices) for _, result in self._done)
+            raise DeadlineExceededError(
+                f"the call's deadline of {deadline - self._started_at:g} s passed; {scored} of {len(self._job.load.texts)} "
+                "texts were scored by then, and are attached to this error",
+                url=self._channel.where,
+            ) from None
+
+    async def _run_lanes(self, requests: int) -> None:
+        lanes = min(requests, self._max_lanes)
+        if lanes == 1:
+            await self._lane()
+            return
+        chosen: BaseException | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(lanes):
+                    group.create_task(self._lane())
+        except BaseExceptionGroup as failures:
+            chosen = self._chosen(failures.exceptions)
+        if chosen is not None:
+            raise chosen
+
+    def _chosen(self, failures: Sequence[BaseException]) -> BaseException:
+        """The one error to raise: of the lowest failed batch, with those of the others attached."""
+        for failure in failures:
+            if not isinstance(failure, RerankError):
+                return failure
+        if not self._failed:
+            return failures[0]  # no token, or no time: nothing about one batch
+        first, *others = sorted(self._failed, key=self._failed.__getitem__)
+        first.others = tuple(others)
+        return first
+
+    async def _lane(self) -> None:
+        """Sends batch after batch until nothing is left. A batch that must go again goes to the head."""
+        gate, tokens = self._channel.gate, self._channel.tokens
+        ticket: int | None = None
+        while self._again or self._next_start < len(self._job.load.texts):
+            if ticket is None:
+                ticket = self._again[0].ticket if self._again else gate.ticket()
+            if tokens.alive() is None:
+                await tokens.get()
+            # The last await before sending: an IAM stall must not let granted permits fire together.
+            permit = await gate.enter(ticket, self._job.deadline)
+            token = tokens.alive()
+            if token is None:  # it died, or was refused to another batch, while this one waited
+                gate.give_back(permit)
+                continue
+            batch = self._take(ticket)
+            if batch is None:
+                gate.give_back(permit)
+                return
+            ticket = None
+            await self._attempt(batch, permit, token)
+
+    def _take(self, ticket: int) -> Batch | None:
+        """The next batch: one that must go again, else one cut from what is left, else None."""
+        if self._again:
+            return self._again.popleft()
+        job = self._job
+        start = self._next_start
+        stop = take(job.load, start)
+        if stop == start:
+            return None
+        texts = job.load.texts if stop - start == len(job.load.texts) else job.load.texts[start:stop]
+        top_n = pushed_top_n(job.top_n, stop - start)
+        batch = Batch(self._next_number, start, stop - start, ticket, encode_body(job.head, texts, top_n), top_n)
+        self._next_start = stop
+        self._next_number += 1
+        return batch
+
+    async def _attempt(self, batch: Batch, permit: Permit, token: Token) -> None:
+        try:
+            result = await exchange(
+                self._channel,
+                batch,
+                permit,
+                token,
+                headers=self._job.headers,
+                echo=self._job.echo,
+                call=self._number,
+                emit=self._emit,
+            )
+        except RerankError as error:
+            await self._settle(batch, permit, token, error)
+        else:
+            self._done.append((batch.start, result))
+
+    async def _settle(self, batch: Batch, permit: Permit, token: Token, error: RerankError) -> None:
+        """Does what the policy decides about a failed request: puts the batch back, or raises."""
+        channel = self._channel
+        status = getattr(error, "status", None)
+        batch.throttled += isinstance(error, RateLimitError)
+        decision = decide(
+            error,
+            attempts=batch.attempts,
+            throttled=batch.throttled,
+            renewed=batch.renewed or channel.tokens.advice is not None,
+            options=channel.retries,
+        )
+        now = channel.clock.now()
+        reason = getattr(error, "code", None) or type(error).__name__
+        if isinstance(decision, Pause):
+            delay = channel.gate.throttled(permit, decision.retry_after)
+            self._emit(Throttled(self._number, now, batch.number, delay, decision.retry_after))
+        elif isinstance(decision, NewToken):
+            channel.tokens.drop(token)
+            batch.renewed = True
+            self._emit(Retried(self._number, now, batch.number, batch.attempts, 0.0, reason))
+        elif isinstance(decision, Again):
+            self._emit(Retried(self._number, now, batch.number, batch.attempts, decision.delay, reason))
+            await self._wait(decision.delay, error)
+        else:
+            advice = decision.reason or (channel.tokens.advice if status == 401 else None)
+            raise self._final(batch, error, advice)
+        self._again.appendleft(batch)
+
+    async def _wait(self, delay: float, error: RerankError) -> None:
+        deadline = self._job.deadline
+        if deadline is not None and self._channel.clock.now() + delay > deadline:
+            late = DeadlineExceededError(
+                f"the next attempt is due in {delay:.1f} s, after the call's deadline; the last one failed: {error}",
+                url=self._channel.where,
+            )
+            raise late from error
+        await self._channel.clock.sleep(delay)
+
+    def _final(self, batch: Batch, error: RerankError, reason: str | None) -> RerankError:
+        if reason:
+            error.args = (f"{error.args[0]} ({reason})", *error.args[1:])
+        error.attempts = batch.sent
+        self._failed[error] = batch.number
+        return error
+
+    def _merge(self) -> RerankResponse:
+        job = self._job
+        results = rank(self._done, job.load.positions, top_n=job.top_n, texts=job.texts)
+        fields = merge_envelopes([result.envelope for _, result in self._done], job.head["model_id"])
+        if job.query is not None:
+            fields["query"] = job.query
+        now = self._channel.clock.now()
+        self._emit(Merged(self._number, now, len(results), now - self._started_at))
+        return RerankResponse(results=results, stats=self._statistics.stats(), **fields)
+
+    def _emit(self, event: Event) -> None:
+        self._statistics(event)
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception:
+                _logger.exception("an observer raised; the call goes on")

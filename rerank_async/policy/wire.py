@@ -1,0 +1,230 @@
+"""The wire: what a request says, and an answer's status, headers and body to a value or a typed error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite, nan
+from typing import Any
+
+from rerank_async.errors import DecodeError, IntegrityError, InvalidArgumentError, InvalidTypeError
+from rerank_async.policy.json_codec import codec
+from rerank_async.policy.merging import BatchResult, Envelope
+from rerank_async.policy.wire_errors import error_of, trace_of
+from rerank_async.values.parameters import Crypto, RerankParameters
+from rerank_async.values.response import ServiceWarning
+
+_OWN_FIELDS = ("inputs", "query", "model_id", "project_id", "space_id", "crypto")
+_OWN_PARAMETERS = ("truncate_input_tokens", "return_options")
+_RESULT_FIELDS = frozenset({"index", "score", "input"})
+_ENVELOPE_FIELDS = frozenset(
+    {"model_id", "model_version", "created_at", "results", "input_token_count", "query", "system"}
+)
+
+
+def request_head(
+    *,
+    model_id: str,
+    query: str,
+    project_id: str | None,
+    space_id: str | None,
+    parameters: RerankParameters,
+    crypto: Crypto | None,
+    extra_body: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The body without ``inputs`` and ``top_n``, which differ from batch to batch. What is None is left out.
+
+    Echoes are answered from the caller's data and not asked for, except with ``crypto`` (docs/decisions.md, 3).
+
+    Raises:
+        InvalidArgumentError: ``extra_body`` sets a field that an argument sets.
+    """
+    head: dict[str, Any] = {"model_id": model_id, "query": query}
+    if project_id is not None:
+        head["project_id"] = project_id
+    if space_id is not None:
+        head["space_id"] = space_id
+    settings: dict[str, Any] = {}
+    if parameters.truncate_input_tokens is not None:
+        settings["truncate_input_tokens"] = parameters.truncate_input_tokens
+    wanted = parameters.return_options
+    if crypto is not None:
+        head["crypto"] = {"key_ref": crypto.key_ref}
+        if wanted is not None and (wanted.inputs or wanted.query):
+            settings["return_options"] = {name: True for name in ("inputs", "query") if getattr(wanted, name)}
+    if extra_body:
+        _add(head, settings, extra_body)
+    if settings:
+        head["parameters"] = settings
+    return head
+
+
+def _add(head: dict[str, Any], settings: dict[str, Any], extra_body: Mapping[str, Any]) -> None:
+    if not isinstance(extra_body, Mapping):
+        raise InvalidTypeError(f"extra_body must be a dict, not {type(extra_body).__name__}", argument="extra_body")
+    for name, value in extra_body.items():
+        if name in _OWN_FIELDS:
+            raise InvalidArgumentError(
+                f"extra_body sets {name!r}, which has an argument of its own", argument="extra_body"
+            )
+        if name != "parameters":
+            head[name] = value
+            continue
+        if not isinstance(value, Mapping):
+            raise InvalidTypeError(
+                f"extra_body['parameters'] must be a dict, not {type(value).__name__}", argument="extra_body"
+            )
+        for own in _OWN_PARAMETERS:
+            if own in value:
+                raise InvalidArgumentError(
+                    f"extra_body['parameters'] sets {own!r}, which params= sets", argument="extra_body"
+                )
+        settings.update(value)
+
+
+def encode_body(head: Mapping[str, Any], texts: Sequence[str], top_n: int | None) -> bytes:
+    """One request's body: UTF-8 JSON.
+
+    Args:
+        head: From `request_head`.
+        texts: The batch.
+        top_n: What `planning.pushed_top_n` says; None: all scores.
+    """
+    body = {**head, "inputs": [{"text": text} for text in texts]}
+    if top_n is not None:
+        settings = head.get("parameters", {})
+        options = {**settings.get("return_options", {}), "top_n": top_n}
+        body["parameters"] = {**settings, "return_options": options}
+    return codec().dumps(body)
+
+
+def decode_answer(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    url: str,
+    count: int,
+    top_n: int | None = None,
+    echo: bool = False,
+) -> BatchResult:
+    """One answer to one batch, checked.
+
+    Args:
+        status: The HTTP status.
+        headers: By lower-case name.
+        body: The answer's bytes.
+        url: For messages.
+        count: Texts in the request.
+        top_n: The ``top_n`` that was sent; None: none.
+        echo: Whether the service was asked to echo the texts.
+
+    Raises:
+        StatusError: The status is not 200: the class says what it means.
+        DecodeError: The body is not the JSON of a rerank answer.
+        IntegrityError: Its indices or scores cannot be right.
+    """
+    if status != 200:
+        raise error_of(status, headers, body, url)
+    try:
+        data = codec().loads(body)
+    except ValueError as exc:
+        raise DecodeError(
+            f"{url} answered {len(body)} bytes that are not JSON (cut off, or not the service's own answer)",
+            url=url,
+            trace=trace_of(headers, None),
+        ) from exc
+    results = data.get("results") if isinstance(data, dict) else None
+    if not isinstance(results, list):
+        raise DecodeError(f"{url} answered JSON without a list of 'results'", url=url, trace=trace_of(headers, None))
+    try:
+        return _checked(data, results, count, min(top_n or count, count), echo=echo)
+    except (IntegrityError, DecodeError) as exc:
+        exc.args = (f"{url} answered with {exc}",)
+        exc.url, exc.trace = url, trace_of(headers, data)
+        raise
+
+
+def _checked(data: dict[str, Any], results: list[Any], count: int, expected: int, *, echo: bool) -> BatchResult:
+    try:
+        indices = [result["index"] for result in results]
+        scores = [result["score"] for result in results]
+    except (TypeError, KeyError):
+        raise IntegrityError("a result that is not an object with 'index' and 'score'") from None
+    # Exact types, so that true is not taken for 1. Whole lists at a time: this runs for every passage.
+    if not set(map(type, indices)) <= {int}:
+        raise IntegrityError("an index that is not a whole number")
+    if not set(map(type, scores)) <= {float}:
+        scores = [_as_float(score) for score in scores]
+    if not all(map(isfinite, scores)):
+        raise IntegrityError("a score that is not a finite number")
+    known = set(indices)
+    if len(known) != len(indices):
+        raise IntegrityError("the same index twice")
+    if known and not (min(known) >= 0 and max(known) < count):
+        raise IntegrityError(f"an index that is not one of 0 to {count - 1}")
+    # A service that does not cut is as good: the cut is made again after the merge.
+    if len(indices) not in {expected, count}:
+        raise IntegrityError(f"{len(indices)} results where {expected} were asked for")
+    echoes = {result["index"]: text for result in results if (text := _echo(result)) is not None} if echo else None
+    extras = _extras(results) if sum(map(len, results)) > 2 * len(results) else None
+    return BatchResult(indices, scores, echoes, extras, _envelope(data))
+
+
+def _as_float(score: Any) -> float:
+    try:
+        return float(score) if type(score) in {int, float} else nan
+    except OverflowError:
+        return nan
+
+
+def _echo(result: dict[str, Any]) -> str | None:
+    # The documented form is {"text": ...}; a bare string has been seen by other clients.
+    given = result.get("input")
+    text = given.get("text") if isinstance(given, dict) else given
+    return text if isinstance(text, str) else None
+
+
+def _extras(results: list[dict[str, Any]]) -> dict[int, dict[str, Any]] | None:
+    extras = {}
+    for result in results:
+        unknown = {name: value for name, value in result.items() if name not in _RESULT_FIELDS}
+        if unknown:
+            extras[result["index"]] = unknown
+    return extras or None
+
+
+def _envelope(data: dict[str, Any]) -> Envelope:
+    system = data.get("system")
+    return Envelope(
+        model_id=_typed(data, "model_id", str),
+        model_version=_typed(data, "model_version", str),
+        created_at=_typed(data, "created_at", str),
+        input_token_count=_typed(data, "input_token_count", int),
+        query=_typed(data, "query", str),
+        warnings=_warnings(system) if isinstance(system, dict) else (),
+        extra=None
+        if data.keys() <= _ENVELOPE_FIELDS
+        else {name: value for name, value in data.items() if name not in _ENVELOPE_FIELDS},
+    )
+
+
+def _typed(data: dict[str, Any], name: str, kind: type) -> Any:
+    value = data.get(name)
+    return value if type(value) is kind else None
+
+
+def _warnings(system: dict[str, Any]) -> tuple[ServiceWarning, ...]:
+    given = system.get("warnings")
+    warnings = []
+    for each in given if isinstance(given, list) else []:
+        if isinstance(each, dict) and isinstance(each.get("message"), str):
+            more = each.get("additional_properties")
+            warnings.append(
+                ServiceWarning(
+                    each["message"],
+                    _typed(each, "id", str),
+                    _typed(each, "more_info", str),
+                    more if isinstance(more, dict) else None,
+                )
+            )
+    return tuple(warnings)

@@ -1,0 +1,1 @@
+"""What waits or talks: the clock, the gate, the token cache and the HTTP session."""

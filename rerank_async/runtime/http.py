@@ -1,0 +1,231 @@
+"""One HTTP exchange over aiohttp, and the session behind it. The only importer of aiohttp's client."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import ssl
+import warnings
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from rerank_async.errors import (
+    CertificateError,
+    ClientClosedError,
+    ConnectionFailedError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    RequestTimeoutError,
+    RerankError,
+)
+from rerank_async.values.options import Timeouts
+from rerank_async.values.secret import Secret
+
+_STREAM_FROM = 2**20  # bytes; aiohttp warns of larger bodies given as bytes
+
+Verify = bool | str | os.PathLike[str] | ssl.SSLContext | None
+
+
+@attrs.frozen(eq=False)
+class Answer:
+    """What came back. ``headers`` are looked up without regard to case; ``body`` is never shown."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = attrs.field(repr=False)
+
+
+class Http:
+    """Sends requests over one session, made lazily in the running loop, or over a session that was given.
+
+    What it made it closes, with the loop at the latest; what it was given it leaves alone.
+    """
+
+    def __init__(self, *, verify: Verify, timeouts: Timeouts, session: aiohttp.ClientSession | None = None) -> None:
+        if session is not None and not isinstance(session, aiohttp.ClientSession):
+            raise InvalidTypeError(
+                f"session must be an aiohttp.ClientSession, not {type(session).__name__}", argument="session"
+            )
+        if session is not None and verify is not None:
+            raise InvalidArgumentError(
+                "verify has no effect on a session that is given: set ssl= on its connector", argument="verify"
+            )
+        self._verify = _checked_verify(verify)
+        self._timeout = aiohttp.ClientTimeout(total=timeouts.request, sock_connect=timeouts.connect)
+        self._given = session
+        self._session: aiohttp.ClientSession | None = None
+        self._keeper: AsyncGenerator[None, None] | None = None
+        self._left_behind: list[object] = []
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        authorization: Secret | None = None,
+        body: bytes | Secret | None = None,
+    ) -> Answer:
+        """Sends one request and reads the whole answer, whatever its status. Redirects are not followed.
+
+        Args:
+            method: Such as ``"POST"``.
+            url: The whole address.
+            headers: Without secrets.
+            authorization: The Authorization header's value.
+            body: The bytes to send; a Secret is sent as UTF-8.
+
+        Raises:
+            ConnectionFailedError: No connection, or it broke before the answer was whole.
+            CertificateError: The certificate was not accepted.
+            RequestTimeoutError: It took too long.
+            ClientClosedError: The session that was given is closed.
+        """
+        session = self._given or self._session or await self._open()
+        if session.closed:
+            raise ClientClosedError("the aiohttp session that was given to this client is closed")
+        try:
+            async with session.request(
+                method,
+                url,
+                data=_payload(body),
+                # Inline, so that no local of this frame holds a secret.
+                headers=headers if authorization is None else {**headers, "Authorization": authorization.reveal()},
+                allow_redirects=False,
+                timeout=self._timeout,
+            ) as response:
+                return Answer(response.status, response.headers, await response.read())
+        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+            raise error_for(exc, url) from _bare(exc)
+
+    async def aclose(self) -> None:
+        """Closes the session that was made here, if there is one."""
+        keeper, self._keeper, self._session = self._keeper, None, None
+        if keeper is not None:
+            await keeper.aclose()
+
+    def forget_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The next loop begins: the session of the last one is left to that loop's own end, which closes it."""
+        if self._keeper is not None and not loop.is_closed():
+            self._left_behind.append(self._keeper)
+        elif self._session is not None and not self._session.closed:
+            self._abandon()  # the loop was closed without its shutdown_asyncgens
+        self._keeper = self._session = None
+
+    def forget_process(self) -> None:
+        """After a fork: the parent's session is dropped, its sockets untouched (its objects are kept alive)."""
+        _kept_after_fork.append((self._session, self._keeper))
+        self._keeper = self._session = None
+
+    async def _open(self) -> aiohttp.ClientSession:
+        session = aiohttp.ClientSession(
+            # The gate bounds requests in flight, so the pool must never queue (docs/decisions.md, 6).
+            connector=aiohttp.TCPConnector(limit=0, ssl=_ssl_of(self._verify)),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        # A generator parked on the loop: asyncio.run closes it, and with it the session, before the loop is closed.
+        self._session, self._keeper = session, _keep(session)
+        await anext(self._keeper)
+        return session
+
+    def _abandon(self) -> None:
+        if self._session is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                self._session.detach()
+                self._session = self._keeper = None
+
+    def __del__(self) -> None:
+        session = getattr(self, "_session", None)
+        if session is not None and not session.closed:
+            warnings.warn(
+                "A rerank_async client was dropped while open: use `async with` or `await client.aclose()`",
+                ResourceWarning,
+                source=self,
+                stacklevel=1,
+            )
+
+
+_kept_after_fork: list[object] = []
+
+
+async def _keep(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await session.close()
+
+
+def _payload(body: bytes | Secret | None) -> Any:
+    if isinstance(body, Secret):
+        return body.reveal().encode()
+    return io.BytesIO(body) if body is not None and len(body) >= _STREAM_FROM else body
+
+
+def _checked_verify(verify: Verify) -> Verify:
+    if verify is None or isinstance(verify, bool | ssl.SSLContext):
+        return verify
+    if not isinstance(verify, str | os.PathLike):
+        raise InvalidTypeError(
+            f"verify must be True, False, a path or an ssl.SSLContext, not {type(verify).__name__}", argument="verify"
+        )
+    if not os.path.exists(verify):  # noqa: PTH110 - verify may be any os.PathLike
+        raise InvalidArgumentError(
+            f"verify: there is no file or folder {os.fspath(verify)!r}; give a CA file (PEM) or a folder of them",
+            argument="verify",
+        )
+    return verify
+
+
+def _ssl_of(verify: Verify) -> ssl.SSLContext | bool:
+    if verify is None or isinstance(verify, bool | ssl.SSLContext):
+        return True if verify is None else verify
+    path = os.fspath(verify)
+    try:
+        if os.path.isdir(path):  # noqa: PTH112 - as above
+            return ssl.create_default_context(capath=path)
+        return ssl.create_default_context(cafile=path)
+    except (ssl.SSLError, OSError) as exc:
+        raise InvalidArgumentError(
+            f"verify: {path!r} is not a readable CA file (PEM): {exc}", argument="verify"
+        ) from exc
+
+
+def error_for(exc: BaseException, url: URL) -> RerankError:
+    """Our error for an exception of aiohttp or the system below it."""
+    where = str(url.with_query(None))
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError | aiohttp.ServerFingerprintMismatch):
+        reason = getattr(exc, "certificate_error", exc)
+        return CertificateError(
+            f"the TLS certificate of {url.host} was not accepted for {where}: {reason}. If its CA is your own, "
+            "pass verify='/path/to/ca.pem'",
+            url=where,
+        )
+    if isinstance(exc, TimeoutError):
+        early = isinstance(exc, aiohttp.ConnectionTimeoutError)
+        what = f"no connection to {where}" if early else f"no whole answer from {where}"
+        return RequestTimeoutError(f"{what} in time (Timeouts.{'connect' if early else 'request'})", url=where)
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        reason = exc.os_error.strerror or exc.os_error
+        message = f"cannot connect to {where}: {reason}. Check the URL, the network and that the service is up"
+    elif isinstance(exc, aiohttp.ClientPayloadError):
+        message = f"the connection broke in the middle of the answer of {where}"
+    else:
+        message = f"the connection to {where} broke before its answer ({type(exc).__name__})"
+    return ConnectionFailedError(message, url=where)
+
+
+def _bare(exc: BaseException) -> BaseException:
+    """The exception and what led to it without their frames, which hold the headers that were sent."""
+    link: BaseException | None = exc
+    seen = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return exc

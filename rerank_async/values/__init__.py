@@ -1,0 +1,1 @@
+"""Frozen values: models, parameters, options, credentials, answers, events. No input or output."""

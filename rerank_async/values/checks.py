@@ -1,0 +1,122 @@
+"""Validators of the values: each raises an error that names the argument, what it was and what it may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from rerank_async.errors import InvalidArgumentError, InvalidTypeError
+
+_OWN_HEADERS = frozenset({"authorization", "content-type", "content-length", "accept", "host", "transfer-encoding"})
+
+Validator = Callable[[Any, Any, Any], None]
+
+
+def number(value: object, name: str) -> float:
+    """Returns ``value`` as it is if it is an int or a float other than NaN."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidTypeError(f"{name} must be a number, not {type(value).__name__}", argument=name)
+    if math.isnan(value):
+        raise InvalidArgumentError(f"{name} must be a number, not NaN", argument=name)
+    return value
+
+
+def integer(value: object, name: str) -> int:
+    """Returns ``value`` as it is if it is an int and not a bool."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidTypeError(f"{name} must be an int, not {type(value).__name__}", argument=name)
+    return value
+
+
+def integer_from(least: int, *, optional: bool = False) -> Validator:
+    """An attrs validator: an int of at least ``least`` (or None, if ``optional``)."""
+
+    def check(_: Any, attribute: Any, value: Any) -> None:
+        if value is None and optional:
+            return
+        if integer(value, attribute.name) < least:
+            raise InvalidArgumentError(
+                f"{attribute.name} must be at least {least}, not {value}", argument=attribute.name
+            )
+
+    return check
+
+
+def number_from(least: float, *, above: bool = False, finite: bool = True, optional: bool = False) -> Validator:
+    """An attrs validator: a number of at least ``least``, or above it; ``finite`` excludes infinity."""
+
+    def check(_: Any, attribute: Any, value: Any) -> None:
+        if value is None and optional:
+            return
+        name = attribute.name
+        number(value, name)
+        if value < least or (above and value == least):
+            bound = f"above {least:g}" if above else f"at least {least:g}"
+            raise InvalidArgumentError(f"{name} must be {bound}, not {value!r}", argument=name)
+        if finite and math.isinf(value):
+            raise InvalidArgumentError(f"{name} must be finite, not {value!r}", argument=name)
+
+    return check
+
+
+def boolean(_: Any, attribute: Any, value: Any) -> None:
+    """An attrs validator: a bool."""
+    if not isinstance(value, bool):
+        raise InvalidTypeError(
+            f"{attribute.name} must be True or False, not {type(value).__name__}", argument=attribute.name
+        )
+
+
+def optional_boolean(_: Any, attribute: Any, value: Any) -> None:
+    """An attrs validator: a bool or None."""
+    if value is not None:
+        boolean(_, attribute, value)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """What to say of an unknown name: the nearest known one, and all of them."""
+    import difflib  # noqa: PLC0415 - only a mistake needs it
+
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}Known: {', '.join(names)}"
+
+
+def timeout_seconds(timeout: object) -> float | None:
+    """A call's ``timeout``: above 0 and finite, or None for no bound.
+
+    Raises:
+        InvalidArgumentError: Out of range.
+        InvalidTypeError: Not a number.
+    """
+    if timeout is None:
+        return None
+    seconds = number(timeout, "timeout")
+    if seconds <= 0 or math.isinf(seconds):
+        raise InvalidArgumentError(
+            f"timeout must be above 0 and finite, not {timeout!r}; None is no bound", argument="timeout"
+        )
+    return seconds
+
+
+def header_fields(headers: object) -> Mapping[str, str]:
+    """A call's ``extra_headers``: names and values that can be sent, and none that the client sets itself.
+
+    Raises:
+        InvalidArgumentError: Such a name, or characters that a header cannot carry.
+        InvalidTypeError: Not a mapping of str to str.
+    """
+    if not isinstance(headers, Mapping):
+        raise InvalidTypeError(f"extra_headers must be a dict, not {type(headers).__name__}", argument="extra_headers")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InvalidTypeError("extra_headers must map str to str", argument="extra_headers")
+        if name.lower() in _OWN_HEADERS:
+            raise InvalidArgumentError(f"extra_headers sets {name!r}, which the client sets", argument="extra_headers")
+        if not (name.isascii() and name.isprintable() and name.strip() and value.isprintable()):
+            raise InvalidArgumentError(
+                f"extra_headers[{name!r}] holds characters that a header cannot carry", argument="extra_headers"
+            )
+    return headers

@@ -1,0 +1,106 @@
+"""Small frozen values that set how a client works: `BatchOptions`, `LimitOptions`, `RetryOptions`, `Timeouts`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Final
+
+import attrs
+
+from rerank_async.errors import InvalidArgumentError
+from rerank_async.values.checks import boolean, integer_from, number_from
+from rerank_async.values.contract import MAX_INPUTS
+
+
+class Default(Enum):
+    """The type of `DEFAULT`: a value that says "not given", where None says something else."""
+
+    DEFAULT = "DEFAULT"
+
+    def __repr__(self) -> str:
+        return "DEFAULT"
+
+
+DEFAULT: Final = Default.DEFAULT
+"""Not given: what the client was made with holds."""
+
+
+@attrs.frozen(kw_only=True)
+class BatchOptions:
+    """How ``inputs`` are cut into requests.
+
+    Attributes:
+        max_inputs: Texts in one request, 1 to 1,000 (the documented bound of the service).
+        max_bytes: Bytes of one request's JSON body, UTF-8. The service's own bound is not documented; the default of
+            4 MiB holds 1,000 passages of some 4,000 characters. A text that alone is over it is an error.
+        dedupe: Send identical texts once and give each of them the score. Never done with ``crypto``.
+    """
+
+    max_inputs: int = attrs.field(default=MAX_INPUTS, validator=integer_from(1))
+    max_bytes: int = attrs.field(default=4 * 2**20, validator=integer_from(1))
+    dedupe: bool = attrs.field(default=True, validator=boolean)
+
+    @max_inputs.validator
+    def _check_max_inputs(self, _: Any, value: int) -> None:
+        if value > MAX_INPUTS:
+            raise InvalidArgumentError(
+                f"max_inputs must be at most {MAX_INPUTS}, the service's bound for one request, not {value}",
+                argument="max_inputs",
+            )
+
+
+@attrs.frozen(kw_only=True)
+class LimitOptions:
+    """How fast requests may start, over everything that shares one `AsyncAPIClient`.
+
+    Attributes:
+        requests_per_second: The instance's rate. 8 is the limit of a ``v2-standard`` instance, 2 that of a Lite one
+            (seen in live 429s: IBM/unitxt#1215, langflow-ai/openrag#615). ``math.inf``: no pacing.
+        burst: How many requests may start at once after a pause, at least 1; None: the requests of one second. With
+            N = burst and a rate r, at most N requests start in any window of N / r seconds.
+        max_concurrency: Requests in flight at the same time, at least 1.
+    """
+
+    requests_per_second: float = attrs.field(default=8.0, validator=number_from(0, above=True, finite=False))
+    burst: int | None = attrs.field(default=None, validator=integer_from(1, optional=True))
+    max_concurrency: int = attrs.field(default=128, validator=integer_from(1))
+
+
+@attrs.frozen(kw_only=True)
+class RetryOptions:
+    """What is sent again, how often and after which wait.
+
+    The n-th retry of a batch waits for a random time between 0 and ``min(max_delay, base_delay * 2**(n - 1))`` seconds
+    (full jitter): with the defaults at most 0.25, 0.5, 1, 2 and 4 s. A 429 is not a retry: it pauses the whole client,
+    and its batch goes again first.
+
+    Attributes:
+        max_attempts: Requests for one batch, the first one included, at least 1.
+        base_delay: Seconds, the longest wait before the first retry.
+        max_delay: Seconds, the longest wait before any retry.
+        max_retry_after: Seconds. A Retry-After above it fails the call at once, and the error names the value.
+        max_throttled: How many 429s one batch may meet before the call fails, at least 0.
+    """
+
+    max_attempts: int = attrs.field(default=6, validator=integer_from(1))
+    base_delay: float = attrs.field(default=0.25, validator=number_from(0))
+    max_delay: float = attrs.field(default=8.0, validator=number_from(0))
+    max_retry_after: float = attrs.field(default=60.0, validator=number_from(0))
+    max_throttled: int = attrs.field(default=100, validator=integer_from(0))
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """Time limits, in seconds.
+
+    Attributes:
+        connect: For making one connection, TLS included.
+        request: For one request, from its start to the last byte of its answer. A request that takes longer is tried
+            again, as `RetryOptions` says. The service takes a list passage by passage, so long batches need time.
+        total: For the whole call: waiting for the limiter and retries included; None: no bound. ``generate(timeout=)``
+            replaces it for one call.
+    """
+
+    connect: float = attrs.field(default=10.0, validator=number_from(0, above=True))
+    request: float = attrs.field(default=120.0, validator=number_from(0, above=True))
+    total: float | None = attrs.field(default=None, validator=number_from(0, above=True, optional=True))

@@ -1,0 +1,249 @@
+"""Answers: `RerankResponse` with its results, statistics and warnings; `Plan`, `LimitStatus` and `ModelSpec`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, KeysView, Mapping
+from typing import Any
+
+import attrs
+
+NO_EXTRA: Mapping[str, Any] = {}
+
+
+class WireMapping(ABC):
+    """Reading by key, as from the dict that IBM's SDK returns: ``response["results"][0]["score"]``."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """The value as the REST API writes it."""
+
+    def __getitem__(self, name: str) -> Any:
+        return self.to_dict()[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.to_dict()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.to_dict())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value under a key of the REST body, or ``default``."""
+        return self.to_dict().get(name, default)
+
+    def keys(self) -> KeysView[str]:
+        """The keys of the REST body."""
+        return self.to_dict().keys()
+
+
+@attrs.frozen
+class RerankResult(WireMapping):
+    """One passage and its score.
+
+    Attributes:
+        index: The passage's position in the caller's ``inputs``, from 0.
+        score: As the model gives it: an unbounded logit of a cross-encoder, a cosine of an embedding model.
+        input: The passage's text, if ``return_options.inputs`` asked for it; else None.
+        extra: Fields of the service that this version does not know, by name.
+    """
+
+    index: int
+    score: float
+    input: str | None = None
+    extra: Mapping[str, Any] = NO_EXTRA
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"index", "score"}``, with ``"input": {"text"}`` if it was asked for, and unknown fields as they came."""
+        body: dict[str, Any] = {"index": self.index, "score": self.score}
+        if self.input is not None:
+            body["input"] = {"text": self.input}
+        body.update(self.extra)
+        return body
+
+
+@attrs.frozen(eq=False)
+class ExchangeStats:
+    """One request that was answered.
+
+    Attributes:
+        batch: The batch's number inside the call, from 0.
+        inputs: Texts in the request.
+        status: The HTTP status.
+        seconds: From sending to the answer's last byte.
+        trace: The service's id of the exchange; None if it gave none.
+    """
+
+    batch: int
+    inputs: int
+    status: int
+    seconds: float
+    trace: str | None
+
+
+@attrs.frozen(eq=False)
+class ResponseStats:
+    """What a call took.
+
+    Attributes:
+        requests: Requests sent, retries and throttled ones included.
+        retries: Requests sent again after a failure.
+        throttled: Requests answered with a 429.
+        hedges: Second copies that raced a slow request. This version sends none.
+        waited: Seconds spent waiting for the limiter, added up over the batches, which wait side by side.
+        seconds: From the call's start to its end.
+        exchanges: One entry for each answer, in the order they came.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    hedges: int = 0
+    waited: float = 0.0
+    seconds: float = 0.0
+    exchanges: tuple[ExchangeStats, ...] = ()
+
+
+@attrs.frozen
+class ServiceWarning:
+    """A warning of the service, from ``system.warnings``.
+
+    Attributes:
+        message: The service's words.
+        id: Its id; None if it has none.
+        more_info: An address to read more at; None if it has none.
+        additional_properties: Whatever else the service said.
+    """
+
+    message: str
+    id: str | None = None
+    more_info: str | None = None
+    additional_properties: Mapping[str, Any] | None = None
+
+
+@attrs.frozen(eq=False)
+class BatchFailure:
+    """Texts that have no score, and why.
+
+    Attributes:
+        indices: Positions in the caller's ``inputs``, ascending.
+        error: What happened.
+    """
+
+    indices: tuple[int, ...]
+    error: Exception
+
+
+@attrs.frozen(kw_only=True)
+class RerankResponse(WireMapping):
+    """One ranking over all inputs, as a single request would have given it.
+
+    Attributes:
+        model_id: The model, as the service names it.
+        model_version: Its version; None if the service did not say.
+        created_at: RFC 3339, of the last answer that came. For an empty list: when the call was made.
+        results: Best first: by score descending, then by index ascending; at most ``top_n`` of them.
+        input_token_count: Tokens billed, summed over all answers; None if the service did not say.
+        query: The query, if ``return_options.query`` asked for it; else None.
+        warnings: The service's warnings, each once.
+        failures: Texts without a score; empty, because in this version a call that fails raises.
+        stats: What the call took.
+        extra: Fields of the service that this version does not know, by name; of the first answer that had them.
+    """
+
+    model_id: str
+    results: tuple[RerankResult, ...]
+    created_at: str | None = None
+    input_token_count: int | None = None
+    model_version: str | None = None
+    query: str | None = None
+    warnings: tuple[ServiceWarning, ...] = ()
+    failures: tuple[BatchFailure, ...] = ()
+    stats: ResponseStats = ResponseStats()
+    extra: Mapping[str, Any] = NO_EXTRA
+
+    def to_dict(self) -> dict[str, Any]:
+        """The body of the REST answer; what the service did not say is left out."""
+        body: dict[str, Any] = {
+            "model_id": self.model_id,
+            "model_version": self.model_version,
+            "created_at": self.created_at,
+            "results": [result.to_dict() for result in self.results],
+            "input_token_count": self.input_token_count,
+            "query": self.query,
+        }
+        if self.warnings:
+            body["system"] = {
+                "warnings": [
+                    {name: value for name, value in attrs.asdict(warning).items() if value is not None}
+                    for warning in self.warnings
+                ]
+            }
+        body = {name: value for name, value in body.items() if value is not None}
+        body.update(self.extra)
+        return body
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Plan:
+    """What a call would send; nothing was sent.
+
+    Attributes:
+        inputs: Texts in the caller's list.
+        unique: Texts that would be sent.
+        requests: Requests that are needed if each succeeds at once.
+        body_bytes: Bytes of all JSON bodies together.
+        seconds: How long the limiter would take to let the last of them start, what waits there now included. The
+            service's own time comes on top.
+    """
+
+    inputs: int
+    unique: int
+    requests: int
+    body_bytes: int
+    seconds: float
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class LimitStatus:
+    """The limiter at this moment, for health checks.
+
+    Attributes:
+        requests_per_second: The rate it keeps; ``math.inf``: no pacing.
+        source: Where the rate comes from: ``"option"``.
+        queued: Requests that wait for their permit.
+        in_flight: Requests that were sent and not yet answered.
+        paused: Seconds until a pause that a 429 asked for ends; 0 if there is none.
+        behind: Seconds that a request asked for now would wait for its permit, as far as can be known.
+    """
+
+    requests_per_second: float
+    source: str
+    queued: int
+    in_flight: int
+    paused: float
+    behind: float
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class ModelSpec:
+    """A model as the service describes it.
+
+    Attributes:
+        model_id: Its id.
+        label: Its short name; None if it has none.
+        provider: Who made it; None if not said.
+        functions: What it can do, such as ``("rerank",)``.
+        max_sequence_length: Tokens that it reads; None if the service does not list it.
+        lifecycle: States that it has reached, such as ``("available",)``.
+        raw: Everything the service said, as decoded JSON.
+    """
+
+    model_id: str
+    label: str | None = None
+    provider: str | None = None
+    functions: tuple[str, ...] = ()
+    max_sequence_length: int | None = None
+    lifecycle: tuple[str, ...] = ()
+    raw: Mapping[str, Any] = NO_EXTRA
