@@ -1,0 +1,59 @@
+"""What the server remembers of its visitors: a bounded list of requests, and counters."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Arrival:
+    """One request that reached the rerank door. Never a token, never a text.
+
+    Attributes:
+        arrived_at: Seconds on the event loop's clock (``time.monotonic`` of a plain loop), when its headers were in.
+        seconds: From then until it was answered.
+        status: The status answered; None if the client left, or the connection was cut before a status.
+        inputs: Number of inputs; None where the body was not read, as for a 429.
+        model_id: The model asked for; None where the body was not read.
+        fault: The name of the fault it met, or None.
+        trace: The id in the ``x-global-transaction-id`` header.
+    """
+
+    arrived_at: float
+    seconds: float
+    status: int | None
+    inputs: int | None
+    model_id: str | None
+    fault: str | None
+    trace: str
+
+
+@attrs.define
+class Counts:
+    """Live counters of a server; they only grow, but for `in_flight`.
+
+    Attributes:
+        rerank: Requests that reached the rerank door, whatever became of them.
+        throttled: Of them, those that the rate limit refused; the fault ``rate_limited`` is counted in `faults`.
+        inputs: Inputs scored and answered.
+        tokens: Tokens given out at the token door.
+        token_requests: Requests that reached the token door.
+        specs: Requests for the model specs.
+        in_flight: Rerank requests being worked on now.
+        max_in_flight: The most of them at once so far.
+        statuses: Rerank answers by status.
+        faults: Faults by name, of both doors.
+    """
+
+    rerank: int = 0
+    throttled: int = 0
+    inputs: int = 0
+    tokens: int = 0
+    token_requests: int = 0
+    specs: int = 0
+    in_flight: int = 0
+    max_in_flight: int = 0
+    statuses: Counter[int] = attrs.Factory(Counter)
+    faults: Counter[str] = attrs.Factory(Counter)

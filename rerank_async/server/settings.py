@@ -1,0 +1,52 @@
+"""What `serve` was given, checked once, for the doors to read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from rerank_async.server.faults import Fault
+from rerank_async.server.options import Latency, RateLimit
+from rerank_async.server.scoring import Scorer
+from rerank_async.values import contract
+
+BODY_LIMIT: Final = 64 * 1024 * 1024
+"""Bytes of a request's body; the service's own limit is unknown. A thousand inputs of 60 kB pass."""
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """The settings of one server, in the words of `serve`."""
+
+    scorers: Mapping[str, Scorer]
+    limit: RateLimit | None = None
+    latency: Latency = attrs.Factory(Latency)
+    faults: tuple[Fault, ...] = ()
+    api_key: str = attrs.field(default="local-api-key", repr=False)
+    project_id: str | None = "local-project"
+    space_id: str | None = "local-space"
+    token_lifetime: float = 3600.0
+    token_latency: float = 0.0
+    max_inputs: int = contract.MAX_INPUTS
+    max_body: int = BODY_LIMIT
+    seed: int = 0
+    keep: int = 10_000
+
+    @property
+    def advertised(self) -> RateLimit:
+        """The limit that a ``rate_limited`` fault names: the server's own, else the documented default."""
+        return self.limit or RateLimit()
+
+    def retry_after(self, delay: float) -> str | None:
+        """Give the ``Retry-After`` of a 429, or None for no such header.
+
+        Args:
+            delay: Seconds until the next request would be admitted.
+        """
+        wanted = self.advertised.retry_after
+        if wanted is False:
+            return None
+        return str(max(1, math.ceil(delay))) if wanted is True else f"{wanted:g}"
