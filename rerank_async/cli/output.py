@@ -1,0 +1,90 @@
+"""Results on standard output: a table for a terminal, tab-separated lines for a pipe, JSON on request."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class Column:
+    """One column of a table.
+
+    Attributes:
+        title: Its heading on a terminal.
+        number: Whether it is set flush right, and always whole.
+        last: Whether it takes the rest of a terminal's width and is cut at the edge; others are wrapped.
+    """
+
+    title: str
+    number: bool = False
+    last: bool = False
+
+
+def write_json(body: Any) -> None:
+    """Writes a JSON value, indented, as UTF-8 whatever the terminal's encoding: that is what JSON is."""
+    with _quiet_when_closed():
+        sys.stdout.buffer.write(json.dumps(body, ensure_ascii=False, indent=2).encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def write_rows(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+    """Writes rows: a table if standard output is a terminal, else one line each, separated by tabs, without heading.
+
+    Control characters inside a cell, tabs and line breaks among them, become spaces: a line stays a line, and no text
+    can steer the terminal.
+    """
+    cleaned = [[_printable(cell) for cell in row] for row in rows]
+    with _quiet_when_closed():
+        if sys.stdout.isatty():
+            _write_table(columns, cleaned)
+        else:
+            text = "".join("\t".join(row) + "\n" for row in cleaned)
+            sys.stdout.buffer.write(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+        sys.stdout.flush()
+
+
+def _write_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        return
+    # Where a column takes the rest of the width, the others keep theirs: numbers are never cut.
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=any(column.last for column in columns))
+    for column in columns:
+        table.add_column(
+            column.title,
+            justify="right" if column.number else "left",
+            no_wrap=column.number or column.last,
+            overflow="ellipsis" if column.last else "fold",
+            ratio=1 if column.last else None,
+        )
+    for row in rows:
+        table.add_row(*map(Text, row))  # Text, so that brackets in a passage are no markup
+    Console().print(table)
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(" " if unicodedata.category(char) in {"Cc", "Zl", "Zp"} else char for char in text)
+
+
+@contextlib.contextmanager
+def _quiet_when_closed() -> Iterator[None]:
+    """A reader that has seen enough, such as ``head``, is no error."""
+    try:
+        yield
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more at its end; source: Python's documentation of SIGPIPE.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

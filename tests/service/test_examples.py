@@ -1,0 +1,112 @@
+"""Every example runs as it stands, with warnings as errors, and prints what it is meant to show."""
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from rerank_async import errors
+
+FOLDER = Path(__file__).parent.parent.parent / "examples"
+
+
+async def run(*args):
+    """Runs Python in a process of its own; gives the exit code and both outputs."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *args, stdout=pipe, stderr=pipe, env=os.environ | {"PYTHONWARNINGS": "error"}
+    )
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def printed(name):
+    code, out, err = await run(str(FOLDER / name))
+    assert (code, err) == (0, "")
+    return out
+
+
+def test_every_example_is_run_here():
+    source = Path(__file__).read_text("utf-8")
+    programs = [path.name for path in FOLDER.glob("*.py") if "__main__" in path.read_text("utf-8")]
+    assert [name for name in programs if f'printed("{name}")' not in source] == []
+    assert len(programs) >= 5
+
+
+async def test_quickstart_puts_the_answer_first():
+    lines = (await printed("quickstart.py")).splitlines()
+    assert len(lines) == 3
+    assert lines[0].endswith("The bridge was closed for repairs until spring.")
+
+
+async def test_moving_from_ibm_reads_the_response_both_ways():
+    lines = (await printed("moving_from_ibm.py")).splitlines()
+    assert [line.split()[0] for line in lines] == ["2", "1", "best:"]
+    assert lines[2] == f"best: {lines[0]}"
+
+
+async def test_a_shared_client_needs_one_token():
+    out = await printed("shared_client.py")
+    assert out.splitlines()[-1] == "8 requests, 1 token, 0 answered with a 429"
+    answers = re.findall(r"(small|large): where is the harbour\? (.*)", out)
+    assert answers == [(name, "The harbour lies behind the old customs house.") for name in ("small", "large")]
+
+
+async def test_error_handling_meets_each_kind_and_says_what_to_do():
+    out = await printed("error_handling.py")
+    met = dict(re.findall(r"^([\w -]+): (\w+)$", out, re.MULTILINE))
+    assert met == {
+        "bad input": "InvalidTypeError",
+        "over-length": "InputTooLongError",
+        "unknown model": "ModelNotSupportedError",
+        "bad key": "AuthenticationError",
+        "wrong project": "PermissionDeniedError",
+        "quota": "QuotaExceededError",
+        "deadline": "DeadlineExceededError",
+        "failing": "ServiceError",
+        "server down": "ConnectionFailedError",
+    }
+    assert set(met.values()) <= set(errors.__all__)
+    advice = re.findall(r"^    do:   (.*)$", out, re.MULTILINE)
+    assert len(advice) == len(met)
+    assert not any("a bug on our side: the client" in line for line in advice)
+
+
+async def test_search_stdlib_finds_what_was_asked_for():
+    out = await printed("search_stdlib.py")
+    heading, *lines = [line.rstrip() for line in out.splitlines() if line.strip()]
+    passages, questions = map(int, re.findall(r"\d+", heading)[:2])
+    assert passages > 2000
+    best: dict[str, list[str]] = {}
+    for line in lines:
+        if row := re.match(r" +0\.\d{3} +([\w.]+): ", line):
+            best[title].append(row[1])  # noqa: F821 - a title stands above the first row
+        elif not line.startswith(" "):
+            title = line
+            best[title] = []
+    best = {title: names for title, names in best.items() if names}
+    assert len(best) == questions == 12
+    assert all(len(names) == 5 for names in best.values())
+    assert {"asyncio.timeout", "asyncio.Timeout", "asyncio.wait_for"} & set(best["run a coroutine with a timeout"])
+    assert best["create a temporary directory that is removed afterwards"][0] == "tempfile.TemporaryDirectory"
+    assert best["parse command line arguments"][0] == "argparse.ArgumentParser"
+    assert best["copy a whole folder to another place"][0] == "shutil.copytree"
+    assert best["split a shell command into words"][0] == "shlex.split"
+    sent, throttled = map(int, re.findall(r"\d+", next(line for line in lines if " requests, " in line))[:2])
+    waited = float(re.search(r"waited ([\d.]+) s on average", out)[1])
+    assert waited > 0
+    assert sent - throttled == questions * -(-passages // 1000)
+
+
+@pytest.mark.parametrize("missing", ["rich", "onnxruntime"])
+async def test_search_stdlib_says_what_to_install(missing):
+    block = f"import runpy, sys; sys.modules[{missing!r}] = None"
+    block += f"; sys.path.insert(0, {str(FOLDER)!r})"
+    start = f"runpy.run_path({str(FOLDER / 'search_stdlib.py')!r}, run_name='__main__')"
+    code, _, err = await run("-c", f"{block}; {start}")
+    assert code == 1
+    assert "pip install 'rerank_async[" in err
+    assert "Traceback" not in err
