@@ -25,11 +25,13 @@ $(BIN)/pip:
 
 $(VENV)/.run: pyproject.toml | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet --editable '.[cli,local]'
+	@$(BIN)/python -m compileall -q rerank_async
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet --editable '.[cli,local,orjson,dev]'
-	@touch $@
+	@$(BIN)/python -m compileall -q rerank_async
+	@touch $@ $(VENV)/.run
 
 demo: $(VENV)/.run
 	$(BIN)/python examples/search_stdlib.py

@@ -28,9 +28,7 @@ from rerank_async.values.response import (
     ResponseStats,
     ServiceWarning,
 )
-from rerank_async.values.version import VERSION
-
-__version__ = VERSION
+from rerank_async.values.version import VERSION as __version__  # noqa: N811 - the name that tools look for
 
 __all__ = [
     "DEFAULT",

@@ -25,7 +25,7 @@ from rerank_async.values.credentials import Credentials, project_or_space, seale
 from rerank_async.values.options import LimitOptions, RetryOptions, Timeouts
 from rerank_async.values.response import LimitStatus, ModelSpec
 from rerank_async.values.urls import check_scheme
-from rerank_async.values.version import VERSION
+from rerank_async.values.version import USER_AGENT
 
 if TYPE_CHECKING:
     import aiohttp
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _MOST_SPEC_PAGES = 100  # 200 specs each; a service whose pages never end must not hold the caller for ever
 
-BASE_HEADERS: Mapping[str, str] = {"Accept": "application/json", "User-Agent": f"rerank_async/{VERSION}"}
+BASE_HEADERS: Mapping[str, str] = {"Accept": "application/json", "User-Agent": USER_AGENT}
 
 
 class AsyncAPIClient:
@@ -201,6 +201,7 @@ class AsyncAPIClient:
         self._closed = True
         if self._loop is not None and self._loop is not asyncio.get_running_loop():
             self._forget(self._loop)
+        self._channel.gate.close()
         await self._channel.tokens.aclose()
         await self._channel.http.aclose()
 
@@ -214,8 +215,9 @@ class AsyncAPIClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        place = f"project_id={self._project_id!r}" if self._project_id else f"space_id={self._space_id!r}"
-        return f"AsyncAPIClient({self._url!r}, {place})"
+        # Tracebacks with locals show clients whose constructor failed half-way.
+        shown = {name: getattr(self, f"_{name}", None) for name in ("url", "project_id", "space_id")}
+        return f"AsyncAPIClient({', '.join(f'{name}={value!r}' for name, value in shown.items() if value)})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

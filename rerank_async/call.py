@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from rerank_async.errors import DeadlineExceededError, RateLimitError, RerankError
+from rerank_async.errors import AuthenticationError, DeadlineExceededError, RateLimitError, RerankError
 from rerank_async.exchange import Batch, Channel, exchange
 from rerank_async.policy.merging import BatchResult, merge_envelopes, rank, scored_pairs
 from rerank_async.policy.planning import Load, pushed_top_n, requests_needed, take
-from rerank_async.policy.retrying import Again, NewToken, Pause, decide
+from rerank_async.policy.retrying import Again, Decision, GiveUp, NewToken, Pause, decide
 from rerank_async.policy.statistics import Statistics
 from rerank_async.policy.wire import encode_body
 from rerank_async.runtime.gate import Permit
@@ -64,6 +64,7 @@ class Call:
         self._again: deque[Batch] = deque()
         self._done: list[tuple[int, BatchResult]] = []
         self._failed: dict[RerankError, int] = {}
+        self._last_failure = ""
         self._started_at = channel.clock.now()
 
     async def run(self) -> RerankResponse:
@@ -92,18 +93,23 @@ class Call:
 
     async def _run_until(self, deadline: float, requests: int) -> None:
         self._channel.gate.check(requests, deadline)
+        late = False
         try:
             async with asyncio.timeout(max(0.0, deadline - self._channel.clock.now())) as scope:
                 await self._run_lanes(requests)
         except TimeoutError as exc:
             if isinstance(exc, RerankError) or not scope.expired():
                 raise
+            late = True
+        # Outside of the block, so that no context holds aiohttp's frames, which show the headers.
+        if late:
             scored = sum(len(result.indices) for _, result in self._done)
             raise DeadlineExceededError(
-                f"the call's deadline of {deadline - self._started_at:g} s passed; {scored} of {len(self._job.load.texts)} "
-                "texts were scored by then, and are attached to this error",
+                f"the call's deadline of {round(deadline - self._started_at, 3):g} s passed; {scored} of "
+                f"{len(self._job.load.texts)} texts were scored by then, and are attached to this error"
+                + (f". The last failure: {self._last_failure}" if self._last_failure else ""),
                 url=self._channel.where,
-            ) from None
+            )
 
     async def _run_lanes(self, requests: int) -> None:
         lanes = min(requests, self._max_lanes)
@@ -144,11 +150,11 @@ class Call:
             permit = await gate.enter(ticket, self._job.deadline)
             token = tokens.alive()
             if token is None:  # it died, or was refused to another batch, while this one waited
-                gate.give_back(permit)
+                gate.leave(permit)
                 continue
             batch = self._take(ticket)
             if batch is None:
-                gate.give_back(permit)
+                gate.leave(permit)
                 return
             ticket = None
             await self._attempt(batch, permit, token)
@@ -182,14 +188,19 @@ class Call:
                 emit=self._emit,
             )
         except RerankError as error:
-            await self._settle(batch, permit, token, error)
+            # Before the permit leaves: a 429 must hold the next one that waits.
+            decision = self._decide(batch, permit, error)
+            failure = error
         else:
             self._done.append((batch.start, result))
+            return
+        finally:
+            self._channel.gate.leave(permit)
+        await self._follow(decision, batch, token, failure)
 
-    async def _settle(self, batch: Batch, permit: Permit, token: Token, error: RerankError) -> None:
-        """Does what the policy decides about a failed request: puts the batch back, or raises."""
+    def _decide(self, batch: Batch, permit: Permit, error: RerankError) -> Decision:
         channel = self._channel
-        status = getattr(error, "status", None)
+        self._last_failure = str(error)
         batch.throttled += isinstance(error, RateLimitError)
         decision = decide(
             error,
@@ -198,32 +209,37 @@ class Call:
             renewed=batch.renewed or channel.tokens.advice is not None,
             options=channel.retries,
         )
-        now = channel.clock.now()
-        reason = getattr(error, "code", None) or type(error).__name__
         if isinstance(decision, Pause):
             delay = channel.gate.throttled(permit, decision.retry_after)
-            self._emit(Throttled(self._number, now, batch.number, delay, decision.retry_after))
-        elif isinstance(decision, NewToken):
+            self._emit(Throttled(self._number, channel.clock.now(), batch.number, delay, decision.retry_after))
+        return decision
+
+    async def _follow(self, decision: Decision, batch: Batch, token: Token, error: RerankError) -> None:
+        """Does what was decided: puts the batch back at the head, at once or after a rest, or raises."""
+        channel = self._channel
+        if isinstance(decision, GiveUp):
+            advice = channel.tokens.advice if isinstance(error, AuthenticationError) else None
+            raise self._final(batch, error, decision.reason or advice)
+        if isinstance(decision, NewToken):
             channel.tokens.drop(token)
             batch.renewed = True
-            self._emit(Retried(self._number, now, batch.number, batch.attempts, 0.0, reason))
-        elif isinstance(decision, Again):
-            self._emit(Retried(self._number, now, batch.number, batch.attempts, decision.delay, reason))
-            await self._wait(decision.delay, error)
-        else:
-            advice = decision.reason or (channel.tokens.advice if status == 401 else None)
-            raise self._final(batch, error, advice)
+        if not isinstance(decision, Pause):
+            delay = decision.delay if isinstance(decision, Again) else 0.0
+            reason = getattr(error, "code", None) or type(error).__name__
+            self._emit(Retried(self._number, channel.clock.now(), batch.number, batch.attempts, delay, reason))
+            if delay:
+                await self._rest(delay, batch, error)
         self._again.appendleft(batch)
 
-    async def _wait(self, delay: float, error: RerankError) -> None:
+    async def _rest(self, delay: float, batch: Batch, error: RerankError) -> None:
         deadline = self._job.deadline
         if deadline is not None and self._channel.clock.now() + delay > deadline:
             late = DeadlineExceededError(
                 f"the next attempt is due in {delay:.1f} s, after the call's deadline; the last one failed: {error}",
                 url=self._channel.where,
             )
-            raise late from error
-        await self._channel.clock.sleep(delay)
+            raise self._final(batch, late, None) from error
+        await self._channel.gate.rest(delay)
 
     def _final(self, batch: Batch, error: RerankError, reason: str | None) -> RerankError:
         if reason:

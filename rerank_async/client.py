@@ -15,7 +15,7 @@ from rerank_async.errors import InvalidArgumentError, InvalidTypeError
 from rerank_async.policy.planning import batches, check_query, load, pushed_top_n, texts_of
 from rerank_async.policy.wire import encode_body, request_head
 from rerank_async.runtime.logs import log_event, wanted
-from rerank_async.values.checks import header_fields, timeout_seconds
+from rerank_async.values.checks import check_encodable, header_fields, timeout_seconds
 from rerank_async.values.contract import RERANK_SPECS_FILTER
 from rerank_async.values.credentials import Credentials, sealed
 from rerank_async.values.events import Observer
@@ -262,7 +262,8 @@ class AsyncRerank:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"AsyncRerank({self._model_id!r}, {self._api_client!r})"
+        # Tracebacks with locals show clients whose constructor failed half-way.
+        return f"AsyncRerank({getattr(self, '_model_id', None)!r}, {getattr(self, '_api_client', None)!r})"
 
     def __reduce__(self) -> NoReturn:
         self._api_client.__reduce__()
@@ -331,6 +332,7 @@ def _checked_model(model_id: object) -> str:
         raise InvalidTypeError(f"model_id must be a str, not {type(model_id).__name__}", argument="model_id")
     if not model_id.strip():
         raise InvalidArgumentError("model_id is empty", argument="model_id")
+    check_encodable(model_id, "model_id", None)
     return str.__str__(model_id)
 
 

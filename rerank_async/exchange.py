@@ -8,7 +8,6 @@ from typing import NamedTuple
 import attrs
 from yarl import URL
 
-from rerank_async.errors import ClientStateError
 from rerank_async.policy.merging import BatchResult
 from rerank_async.policy.wire import decode_answer
 from rerank_async.policy.wire_errors import trace_of
@@ -80,7 +79,7 @@ async def exchange(
     call: int,
     emit: Callable[[Event], None],
 ) -> BatchResult:
-    """Sends a batch with the permit, which is spent, and checks the answer.
+    """Sends a batch with the permit, and checks the answer. The caller leaves the gate, after telling it of a 429.
 
     Args:
         channel: What the client shares.
@@ -95,18 +94,13 @@ async def exchange(
     Raises:
         RerankError: What went wrong, by its class.
     """
-    started_at = channel.clock.now()
+    channel.http.check()  # first: a permit that cannot be used is returned
+    started_at = channel.gate.sent(permit)
     emit(Sent(call, started_at, batch.number, batch.size, batch.attempts + 1, permit.waited))
     batch.sent += 1
-    try:
-        answer = await channel.http.send(
-            "POST", channel.url, headers=headers, authorization=token.authorization, body=batch.body
-        )
-    except ClientStateError:
-        batch.sent -= 1
-        raise
-    finally:
-        channel.gate.leave()
+    answer = await channel.http.send(
+        "POST", channel.url, headers=headers, authorization=token.authorization, body=batch.body
+    )
     ended_at = channel.clock.now()
     trace = trace_of(answer.headers, None)
     emit(Answered(call, ended_at, batch.number, batch.size, answer.status, ended_at - started_at, trace))

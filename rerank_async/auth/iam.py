@@ -19,8 +19,13 @@ from rerank_async.policy.wire_errors import error_of
 from rerank_async.values.contract import APIKEY_GRANT_TYPE, IAM_TEST_URL, IAM_URL, REGIONS, TOKEN_PATH
 from rerank_async.values.secret import Secret
 from rerank_async.values.urls import host_of, is_loopback
+from rerank_async.values.version import USER_AGENT
 
-_HEADERS: Mapping[str, str] = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+_HEADERS: Mapping[str, str] = {
+    "Content-Type": "application/x-www-form-urlencoded",
+    "Accept": "application/json",
+    "User-Agent": USER_AGENT,
+}
 _HOSTS = frozenset(f"{prefix}{region}.ml.cloud.ibm.com" for prefix in ("", "private.") for region in REGIONS)
 
 DEFAULT_LIFETIME = 3600.0
@@ -105,7 +110,14 @@ class IamApiKey:
 def _granted(data: Any) -> tuple[Secret, float] | None:
     if not isinstance(data, dict) or not isinstance(data.get("access_token"), str) or not data["access_token"]:
         return None
-    lifetime = data.get("expires_in")
-    if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or not isfinite(lifetime):
-        lifetime = DEFAULT_LIFETIME
-    return Secret("Bearer " + data["access_token"]), float(lifetime)
+    if not data["access_token"].isascii() or not data["access_token"].isprintable():
+        return None  # no header can carry it
+    return Secret("Bearer " + data["access_token"]), _lifetime(data.get("expires_in"))
+
+
+def _lifetime(said: Any) -> float:
+    try:
+        seconds = float(said) if type(said) in {int, float} else DEFAULT_LIFETIME
+    except OverflowError:
+        return DEFAULT_LIFETIME
+    return seconds if isfinite(seconds) else DEFAULT_LIFETIME

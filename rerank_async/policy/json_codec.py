@@ -27,13 +27,20 @@ def _dumps(value: Any) -> bytes:
     return _encode(value).encode()
 
 
+def _loads(data: bytes) -> Any:
+    try:
+        return json.loads(data.decode())  # given bytes, it would look for UTF-16 first
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 @cache
 def codec() -> Codec:
     """The codec of this process, chosen at first use."""
     try:
         import orjson  # noqa: PLC0415 - an extra, looked for when it is needed
     except ImportError:
-        return Codec(_dumps, json.loads)
+        return Codec(_dumps, _loads)
     return Codec(orjson.dumps, orjson.loads)
 
 

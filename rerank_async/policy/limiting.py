@@ -33,36 +33,48 @@ class WindowLimiter:
         self.window = self.size / rate * (1 + GUARD) if self.paced else 0.0
         self.paused_until = -math.inf
         self._starts: deque[float] = deque()
+        self._granted = 0  # and not yet started
         self._streak = 0
         self._throttled_at = -math.inf
 
     def wait(self, now: float) -> float:
-        """Seconds until the next request may start; 0: now."""
+        """Seconds until the next permit may be granted; 0: now; infinity: not before one that is out has started."""
         ready_at = self.paused_until
         if self.paced:
             starts = self._starts
             while starts and starts[0] <= now - self.window:
                 starts.popleft()
-            if len(starts) >= self.size:
-                ready_at = max(ready_at, starts[len(starts) - self.size] + self.window)
+            place = len(starts) + self._granted - self.size
+            if place >= len(starts):
+                return math.inf
+            if place >= 0:
+                ready_at = max(ready_at, starts[place] + self.window)
         return ready_at - now if ready_at > now else 0.0
 
+    def grant(self) -> None:
+        """Counts a permit that goes out."""
+        self._granted += 1
+
     def start(self, now: float) -> None:
-        """Counts a request that starts."""
+        """Counts the start of a request whose permit was granted: a busy event loop may come to it late."""
+        self._granted -= 1
         if self.paced:
             self._starts.append(now)
 
-    def give_back(self, started_at: float) -> None:
-        """Forgets a start that did not happen."""
-        if self.paced and started_at in self._starts:
-            self._starts.remove(started_at)
+    def give_back(self) -> None:
+        """Forgets a permit that was not used."""
+        self._granted -= 1
+
+    def forget_granted(self) -> None:
+        """Forgets the permits that were out in an event loop that is gone."""
+        self._granted = 0
 
     def ready_at(self, now: float, ahead: int) -> float:
         """When a request with ``ahead`` others before it may start, as far as can be known."""
         begin = max(now, self.paused_until)
         if not self.paced:
             return begin
-        starts = [at for at in self._starts if at > now - self.window]
+        starts = [at for at in self._starts if at > now - self.window] + [now] * self._granted
         # A start comes a window after the one that is `size` places before it, in the past or in the queue.
         rounds, place = divmod(ahead, self.size)
         place += len(starts) - self.size
@@ -80,11 +92,13 @@ class WindowLimiter:
         Returns:
             Seconds for which nothing starts.
         """
-        if sent_at >= self._throttled_at:  # else its request was on the way when an earlier 429 came: no new evidence
+        if sent_at >= self._throttled_at:
             self._streak += 1
             self._throttled_at = now
+        elif retry_after is None:  # its request was on the way when an earlier 429 came: no new evidence
+            return max(0.0, self.paused_until - now)
         if retry_after is None:
-            # Until the next permit at half, then a quarter, ... of the pace is due; a window at the most.
+            # Until the next permit at half, then a quarter, ... of the pace is due; a window (or two requests) at most.
             interval = 1 / self.rate if self.paced else _BLIND_INTERVAL
             retry_after = interval * min(2**self._streak, max(2, self.size if self.paced else 8))
         self.paused_until = max(self.paused_until, now + retry_after)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import neg
 from typing import Any, NamedTuple
 
-from rerank_async.values.response import NO_EXTRA, RerankResult, ServiceWarning
+from rerank_async.values.response import NO_EXTRA, RerankResult, ServiceWarning, plain_results
 
 
 class BatchResult(NamedTuple):
@@ -76,12 +77,16 @@ def rank(
         texts: The caller's texts, where the results are to carry them; None: they carry the service's own echo, if
             there is one.
     """
-    rows = [row for start, result in batches for row in expand(start, result, positions)]
+    if len(batches) == 1 and positions is None:
+        only = batches[0][1]
+        rows = list(zip(map(neg, only.scores), only.indices, strict=True))
+    else:
+        rows = [row for start, result in batches for row in expand(start, result, positions)]
     rows.sort()
     if top_n is not None:
         del rows[top_n:]
     if texts is None and all(result.plain for _, result in batches):
-        return tuple([RerankResult(index, -negated) for negated, index in rows])
+        return plain_results(rows)
     echoes = _by_position(batches, positions, "echoes") if texts is None else texts
     extras = _by_position(batches, positions, "extras")
     return tuple([RerankResult(i, -negated, _at(echoes, i), extras.get(i, NO_EXTRA)) for negated, i in rows])
@@ -128,7 +133,7 @@ def merge_envelopes(envelopes: Sequence[Envelope], model_id: str) -> dict[str, A
             "input_token_count": only.input_token_count,
             "query": only.query,
             "warnings": only.warnings,
-            "extra": only.extra or {},
+            "extra": only.extra or NO_EXTRA,
         }
     counts = [each.input_token_count for each in envelopes if each.input_token_count is not None]
     versions = dict.fromkeys(each.model_version for each in envelopes if each.model_version)
@@ -150,5 +155,5 @@ def merge_envelopes(envelopes: Sequence[Envelope], model_id: str) -> dict[str, A
         "input_token_count": sum(counts) if counts else None,
         "query": next((each.query for each in envelopes if each.query is not None), None),
         "warnings": tuple(warnings),
-        "extra": next((each.extra for each in envelopes if each.extra), {}),
+        "extra": next((each.extra for each in envelopes if each.extra), NO_EXTRA),
     }

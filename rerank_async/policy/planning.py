@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
 from rerank_async.policy.json_codec import codec, json_size
+from rerank_async.values.checks import check_encodable
 from rerank_async.values.options import BatchOptions
 
 # One control character becomes six bytes of JSON (\u0001); every other character takes at most four of UTF-8.
@@ -15,8 +17,9 @@ _MOST_BYTES_PER_CHARACTER = 6
 _WRAPPING_BYTES = 12
 # Behind the head come at most `"inputs":[]` and a top_n with its wrapping.
 _TAIL_BYTES = 80
-# A head of these has a few hundred bytes beside the query.
-_USUAL_FIELDS = frozenset({"model_id", "query", "project_id", "space_id"})
+# A head has no more beside its strings: the names of its fields, the parameters, a key's reference, a top_n.
+_FRAME_BYTES = 2048
+_KNOWN_FIELDS = frozenset({"model_id", "query", "project_id", "space_id"})
 
 
 def texts_of(inputs: Iterable[str | Mapping[str, Any]]) -> list[str]:
@@ -88,27 +91,6 @@ def check_query(query: object) -> str:
     return str.__str__(query)
 
 
-def check_encodable(text: str, argument: str, index: int | None) -> None:
-    """Refuses text that UTF-8 cannot carry.
-
-    Raises:
-        InvalidArgumentError: The text holds a lone surrogate; the message says where, and shows no text.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as exc:
-        where = argument if index is None else f"{argument}[{index}]"
-        position = exc.start
-    else:
-        return
-    raise InvalidArgumentError(
-        f"{where} holds a lone surrogate at character {position}, which UTF-8 cannot carry; it often comes from "
-        "decoding with errors='surrogateescape'",
-        argument=argument,
-        index=index,
-    )
-
-
 class Load(NamedTuple):
     """The texts of one call as they will be sent, and the bounds of one request.
 
@@ -150,7 +132,7 @@ def load(texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, de
             groups.setdefault(text, []).append(index)
         unique, positions = list(groups), list(groups.values())
     most = sum(map(len, unique)) * _MOST_BYTES_PER_CHARACTER + len(unique) * _WRAPPING_BYTES
-    if most <= options.max_bytes // 2 and head.keys() <= _USUAL_FIELDS and len(head["query"]) * 16 <= options.max_bytes:
+    if most + _most_bytes(head) <= options.max_bytes:
         return Load(unique, positions, None, len(texts), options.max_inputs, options.max_bytes)
     room = options.max_bytes - len(codec().dumps(head)) - _TAIL_BYTES
     if room <= 0:
@@ -168,6 +150,13 @@ def load(texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, de
                 index=index,
             )
     return Load(unique, positions, sizes, len(texts), options.max_inputs, room)
+
+
+def _most_bytes(head: Mapping[str, Any]) -> float:
+    """A quick upper bound of a head's bytes; infinity: it has fields that must be measured."""
+    if not head.keys() <= _KNOWN_FIELDS:
+        return inf
+    return _FRAME_BYTES + _MOST_BYTES_PER_CHARACTER * sum(map(len, head.values()))
 
 
 def take(load: Load, start: int) -> int:

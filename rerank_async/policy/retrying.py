@@ -17,9 +17,11 @@ from rerank_async.errors import (
     ServiceError,
     StatusError,
 )
+from rerank_async.values.contract import TOKEN_EXPIRED, TOKEN_NOT_VALID
 from rerank_async.values.options import RetryOptions
 
 _RETRYABLE = (ServiceError, ConnectionFailedError, RequestTimeoutError, BadAnswerError)
+_TOKEN_CODES = frozenset({TOKEN_EXPIRED, TOKEN_NOT_VALID})
 _RETRYABLE_STATUSES = frozenset({408, 425})  # timed out or too early at a gateway
 
 
@@ -45,6 +47,8 @@ class GiveUp(NamedTuple):
     reason: str | None = None
 
 
+_MOST_DOUBLINGS = 64  # behind which any base delay is over any bound
+
 Jitter = Callable[[float], float]
 Decision = Again | Pause | NewToken | GiveUp
 
@@ -55,7 +59,7 @@ def backoff_delay(attempt: int, options: RetryOptions, jitter: Jitter | None = N
 
     waits = backoff.expo(base=2, factor=options.base_delay, max_value=options.max_delay)
     # backoff's generators yield None once before their first value.
-    longest: float = next(islice(waits, attempt, None))
+    longest: float = next(islice(waits, min(attempt, _MOST_DOUBLINGS), None))
     return (jitter or backoff.full_jitter)(longest)
 
 
@@ -80,7 +84,7 @@ def decide(
     """
     if isinstance(error, RateLimitError):
         return _throttle(error, throttled, options)
-    if isinstance(error, AuthenticationError) and error.status == 401:
+    if isinstance(error, AuthenticationError) and (error.status == 401 or error.code in _TOKEN_CODES):
         return GiveUp() if renewed else NewToken()
     mendable = isinstance(error, _RETRYABLE) or (isinstance(error, StatusError) and error.status in _RETRYABLE_STATUSES)
     if not mendable or isinstance(error, CertificateError):

@@ -45,7 +45,7 @@ class _Link:
 
 @attrs.frozen(eq=False)
 class _Page:
-    resources: list[dict[str, Any]]
+    resources: tuple[_Resource, ...]
     next: _Link | None = None
 
 
@@ -53,7 +53,17 @@ class _Page:
 def _converter() -> cattrs.Converter:
     import cattrs  # noqa: PLC0415 - its hooks are built at first use, not at import
 
-    return cattrs.Converter()
+    converter = cattrs.Converter()
+    # cattrs would turn null into "None" and 1.5 into 1.
+    for kind in (str, int):
+        converter.register_structure_hook(kind, _exactly)
+    return converter
+
+
+def _exactly(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"not {kind.__name__}")
+    return value
 
 
 def decode_specs(
@@ -70,8 +80,9 @@ def decode_specs(
     import cattrs  # noqa: PLC0415 - as above
 
     try:
-        page = _converter().structure(codec().loads(body), _Page)
-        specs = tuple(_spec(raw) for raw in page.resources)
+        data = codec().loads(body)
+        page = _converter().structure(data, _Page)
+        specs = tuple(_spec(each, raw) for each, raw in zip(page.resources, data["resources"], strict=True))
     except cattrs.BaseValidationError as exc:
         raise DecodeError(f"{url} answered model specs of another shape: {_paths(exc)}", url=url) from None
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
@@ -79,8 +90,7 @@ def decode_specs(
     return specs, None if page.next is None else _start_of(page.next.href)
 
 
-def _spec(raw: dict[str, Any]) -> ModelSpec:
-    resource = _converter().structure(raw, _Resource)
+def _spec(resource: _Resource, raw: dict[str, Any]) -> ModelSpec:
     return ModelSpec(
         model_id=resource.model_id,
         label=resource.label,

@@ -15,10 +15,9 @@ from rerank_async.values.response import ServiceWarning
 
 _OWN_FIELDS = ("inputs", "query", "model_id", "project_id", "space_id", "crypto")
 _OWN_PARAMETERS = ("truncate_input_tokens", "return_options")
+_NOT_JSON: Any = object()
 _RESULT_FIELDS = frozenset({"index", "score", "input"})
-_ENVELOPE_FIELDS = frozenset(
-    {"model_id", "model_version", "created_at", "results", "input_token_count", "query", "system"}
-)
+_PLAIN_FIELDS = frozenset({"model_id", "model_version", "created_at", "results", "input_token_count", "query"})
 
 
 def request_head(
@@ -79,6 +78,17 @@ def _add(head: dict[str, Any], settings: dict[str, Any], extra_body: Mapping[str
                     f"extra_body['parameters'] sets {own!r}, which params= sets", argument="extra_body"
                 )
         settings.update(value)
+    _check_json(extra_body)
+
+
+def _check_json(extra_body: Mapping[str, Any]) -> None:
+    try:
+        codec().dumps(extra_body)
+    except (TypeError, ValueError, RecursionError) as exc:
+        reason = f"{type(exc).__name__}: {exc}" if not isinstance(exc, UnicodeError) else "a lone surrogate"
+    else:
+        return
+    raise InvalidArgumentError(f"extra_body holds what JSON cannot carry ({reason})", argument="extra_body")
 
 
 def encode_body(head: Mapping[str, Any], texts: Sequence[str], top_n: int | None) -> bytes:
@@ -127,12 +137,14 @@ def decode_answer(
         raise error_of(status, headers, body, url)
     try:
         data = codec().loads(body)
-    except ValueError as exc:
+    except ValueError:
+        data = _NOT_JSON  # the exception holds the whole body, so it is left behind here
+    if data is _NOT_JSON:
         raise DecodeError(
             f"{url} answered {len(body)} bytes that are not JSON (cut off, or not the service's own answer)",
             url=url,
             trace=trace_of(headers, None),
-        ) from exc
+        )
     results = data.get("results") if isinstance(data, dict) else None
     if not isinstance(results, list):
         raise DecodeError(f"{url} answered JSON without a list of 'results'", url=url, trace=trace_of(headers, None))
@@ -202,10 +214,15 @@ def _envelope(data: dict[str, Any]) -> Envelope:
         input_token_count=_typed(data, "input_token_count", int),
         query=_typed(data, "query", str),
         warnings=_warnings(system) if isinstance(system, dict) else (),
-        extra=None
-        if data.keys() <= _ENVELOPE_FIELDS
-        else {name: value for name, value in data.items() if name not in _ENVELOPE_FIELDS},
+        extra=None if data.keys() <= _PLAIN_FIELDS else _unknown(data, system),
     )
+
+
+def _unknown(data: dict[str, Any], system: Any) -> dict[str, Any] | None:
+    unknown = {name: value for name, value in data.items() if name not in _PLAIN_FIELDS and name != "system"}
+    if isinstance(system, dict) and not system.keys() <= {"warnings"}:
+        unknown["system"] = {name: value for name, value in system.items() if name != "warnings"}
+    return unknown or None
 
 
 def _typed(data: dict[str, Any], name: str, kind: type) -> Any:

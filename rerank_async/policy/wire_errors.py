@@ -88,7 +88,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, url: str) -> 
     """
     said = _read(body)
     meaning = _meaning(status, said)
-    words = said.message or _describe(headers, body)
+    words = (said.message or _describe(headers, body)).rstrip(". ")
     if meaning.kind is RedirectError:
         words = f"redirects to {headers.get('location', 'nowhere')!r}, and redirects are not followed"
     trace = said.trace or trace_of(headers, None)
@@ -174,10 +174,11 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
         if given is None:
             continue
         try:
-            seconds = float(given) * scale
+            seconds: float | None = float(given) * scale
         except ValueError:
-            return _seconds_until(given, headers.get("date"))
-        return seconds if isfinite(seconds) and seconds >= 0 else None
+            seconds = _seconds_until(given, headers.get("date")) if name == "retry-after" else None
+        if seconds is not None and isfinite(seconds) and seconds >= 0:
+            return seconds
     return None
 
 

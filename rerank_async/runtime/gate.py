@@ -5,26 +5,31 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left, insort
 from itertools import count
+from math import inf
 
-from rerank_async.errors import DeadlineExceededError
+from rerank_async.errors import ClientClosedError, DeadlineExceededError
 from rerank_async.policy.limiting import WindowLimiter
 from rerank_async.runtime.clock import Clock, Timer
 from rerank_async.values.response import LimitStatus
+
+_CLOSED = "the client was closed while this call was under way"
 
 
 class Permit:
     """The right to send one request now.
 
     Attributes:
-        granted_at: When, on the monotonic clock.
         waited: Seconds between asking and getting.
+        sent_at: When its request started, on the monotonic clock; None: not yet.
+        era: Which of the gate's event loops it belongs to, counted from 0.
     """
 
-    __slots__ = ("granted_at", "waited")
+    __slots__ = ("era", "sent_at", "waited")
 
-    def __init__(self, granted_at: float, waited: float) -> None:
-        self.granted_at = granted_at
+    def __init__(self, waited: float, era: int) -> None:
         self.waited = waited
+        self.sent_at: float | None = None
+        self.era = era
 
 
 class _Waiter:
@@ -39,14 +44,20 @@ class _Waiter:
         return self.ticket < other.ticket
 
 
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 class Gate:
     """Grants permits first come, first served, within a rate and a bound on requests in flight.
 
-    Granted and unsent: `give_back`. Sent: `leave`, when the exchange has ended in whatever way. Belongs to one event
-    loop at a time; `forget_loop` when the next one begins.
+    The life of a permit: `enter`, then `sent` when the request starts, then `leave` when the exchange has ended in
+    whatever way. A permit that leaves without having been sent is returned. Belongs to one event loop at a time;
+    `forget_loop` when the next one begins.
 
     Attributes:
-        granted: Permits granted so far, for benchmarks and tests.
+        granted: Permits granted so far and not returned, for benchmarks and tests.
     """
 
     def __init__(self, limiter: WindowLimiter, max_concurrency: int, clock: Clock) -> None:
@@ -55,16 +66,19 @@ class Gate:
         self._clock = clock
         self._tickets = count()
         self._waiters: list[_Waiter] = []
+        self._resting: set[asyncio.Future[None]] = set()
         self._in_flight = 0
+        self._era = 0
         self._timer: Timer | None = None
+        self._closed = False
         self.granted = 0
 
     def ticket(self) -> int:
-        """A place in the queue: the lower, the earlier. A batch keeps its ticket when a 429 sends it back."""
+        """A place in the queue: the lower, the earlier. A batch keeps its ticket when it must go again."""
         return next(self._tickets)
 
     async def enter(self, ticket: int, deadline: float | None = None) -> Permit:
-        """Waits for a permit; the caller sends at once, or gives it back.
+        """Waits for a permit; the caller sends at once, or leaves.
 
         Args:
             ticket: From `ticket`.
@@ -72,13 +86,15 @@ class Gate:
 
         Raises:
             DeadlineExceededError: The limiter alone would take until after the deadline. Nothing was waited for.
+            ClientClosedError: The client is closed, or was closed meanwhile.
         """
+        if self._closed:
+            raise ClientClosedError(_CLOSED)
         now = self._clock.now()
         if not self._waiters and self._in_flight < self._max_concurrency and not self._limiter.wait(now):
             return self._grant(now, now)
-        ahead = bisect_left(self._waiters, ticket, key=lambda waiter: waiter.ticket)
         if deadline is not None:
-            self._check(now, ahead, deadline)
+            self._check(now, bisect_left(self._waiters, ticket, key=lambda waiter: waiter.ticket), deadline)
         waiter = _Waiter(ticket, now, asyncio.get_running_loop().create_future())
         insort(self._waiters, waiter)
         self._pump()
@@ -88,28 +104,65 @@ class Gate:
             self._leave_queue(waiter)
             raise
 
-    def leave(self) -> None:
-        """An exchange has ended: its place in flight is free. Its permit is spent."""
-        self._in_flight = max(0, self._in_flight - 1)
+    def sent(self, permit: Permit) -> float:
+        """The permit's request starts now; returns when that is."""
+        now = permit.sent_at = self._clock.now()
+        self._limiter.start(now)
+        if self._waiters and self._timer is None:
+            self._pump()
+        return now
+
+    def leave(self, permit: Permit) -> None:
+        """The exchange has ended: its place in flight is free, and the permit spent. Unsent, it is returned."""
+        if permit.era != self._era:
+            return  # of a loop that is gone, cleaned up late
+        if permit.sent_at is None:
+            self._limiter.give_back()
+            self.granted -= 1
+        self._in_flight -= 1
         if self._waiters:
             self._pump()
 
-    def give_back(self, permit: Permit) -> None:
-        """Returns a permit that was not used."""
-        self._limiter.give_back(permit.granted_at)
-        self.granted -= 1
-        self.leave()
-
     def throttled(self, permit: Permit, retry_after: float | None) -> float:
-        """Hears a 429 and holds every request; returns for how many seconds."""
-        delay = self._limiter.throttled(self._clock.now(), permit.granted_at, retry_after)
+        """Hears a 429, before its permit leaves, and holds every request; returns for how many seconds."""
+        now = self._clock.now()
+        delay = self._limiter.throttled(now, now if permit.sent_at is None else permit.sent_at, retry_after)
         self._cancel_timer()
         self._pump()
         return delay
 
     def answered(self, permit: Permit) -> None:
         """Hears an answer other than a 429."""
-        self._limiter.answered(permit.granted_at)
+        if permit.sent_at is not None:
+            self._limiter.answered(permit.sent_at)
+
+    async def rest(self, delay: float) -> None:
+        """Waits for ``delay`` seconds before a batch asks for its next permit.
+
+        Raises:
+            ClientClosedError: The client was closed meanwhile.
+        """
+        if self._closed:
+            raise ClientClosedError(_CLOSED)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self._clock.call_at(self._clock.now() + delay, lambda: _wake(future))
+        self._resting.add(future)
+        try:
+            await future
+        finally:
+            self._resting.discard(future)
+            timer.cancel()
+
+    def close(self) -> None:
+        """Ends everything that waits here with ClientClosedError, now and from now on."""
+        self._closed = True
+        self._cancel_timer()
+        waiting: list[asyncio.Future[Permit] | asyncio.Future[None]] = [waiter.future for waiter in self._waiters]
+        waiting.extend(self._resting)
+        self._waiters.clear()
+        for future in waiting:
+            if not future.done():
+                future.set_exception(ClientClosedError(_CLOSED))
 
     def ready_at(self, ahead: int) -> float:
         """When a request would start that is asked for now with ``ahead`` others before it, the queue included."""
@@ -138,8 +191,11 @@ class Gate:
     def forget_loop(self) -> None:
         """Drops what belonged to an event loop that is gone: its waiters, its timer, its requests in flight."""
         self._waiters.clear()
-        self._timer = None
+        self._resting.clear()
+        self._cancel_timer()
         self._in_flight = 0
+        self._era += 1
+        self._limiter.forget_granted()
 
     def _check(self, now: float, ahead: int, deadline: float) -> None:
         ready_at = self._limiter.ready_at(now, ahead)
@@ -150,17 +206,17 @@ class Gate:
             )
 
     def _grant(self, now: float, asked_at: float) -> Permit:
-        self._limiter.start(now)
+        self._limiter.grant()
         self._in_flight += 1
         self.granted += 1
-        return Permit(now, now - asked_at)
+        return Permit(now - asked_at, self._era)
 
     def _pump(self) -> None:
         """Grants what may be granted now, and sets the one timer for the rest."""
         now = self._clock.now()
         while self._waiters and self._in_flight < self._max_concurrency:
             if wait := self._limiter.wait(now):
-                if self._timer is None:
+                if self._timer is None and wait < inf:
                     self._timer = self._clock.call_at(now + wait, self._on_timer)
                 return
             waiter = self._waiters.pop(0)
@@ -178,8 +234,9 @@ class Gate:
 
     def _leave_queue(self, waiter: _Waiter) -> None:
         """Takes back a cancelled waiter, whose permit may have been granted in the same moment."""
-        if waiter.future.done() and not waiter.future.cancelled():
-            self.give_back(waiter.future.result())
+        future = waiter.future
+        if future.done() and not future.cancelled() and future.exception() is None:
+            self.leave(future.result())
         elif waiter in self._waiters:
             self._waiters.remove(waiter)
         if not self._waiters:

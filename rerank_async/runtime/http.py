@@ -26,6 +26,7 @@ from rerank_async.errors import (
 from rerank_async.values.options import Timeouts
 from rerank_async.values.secret import Secret
 
+_CLOSED = "this client is closed; make a new one"
 _STREAM_FROM = 2**20  # bytes; aiohttp warns of larger bodies given as bytes
 
 Verify = bool | str | os.PathLike[str] | ssl.SSLContext | None
@@ -61,6 +62,7 @@ class Http:
         self._session: aiohttp.ClientSession | None = None
         self._keeper: AsyncGenerator[None, None] | None = None
         self._left_behind: list[object] = []
+        self._closed = False
 
     async def send(
         self,
@@ -86,9 +88,8 @@ class Http:
             RequestTimeoutError: It took too long.
             ClientClosedError: The session that was given is closed.
         """
+        self.check()
         session = self._given or self._session or await self._open()
-        if session.closed:
-            raise ClientClosedError("the aiohttp session that was given to this client is closed")
         try:
             async with session.request(
                 method,
@@ -97,24 +98,39 @@ class Http:
                 # Inline, so that no local of this frame holds a secret.
                 headers=headers if authorization is None else {**headers, "Authorization": authorization.reveal()},
                 allow_redirects=False,
+                raise_for_status=False,
                 timeout=self._timeout,
             ) as response:
                 return Answer(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            raise error_for(exc, url) from _bare(exc)
+            error = ClientClosedError(_CLOSED) if self._closed else error_for(exc, url)
+            # aiohttp's errors about responses hold the request's headers, so they are not attached.
+            cause = None if isinstance(exc, aiohttp.ClientResponseError) else _bare(exc)
+        # Outside of the block, so that no context holds the exception either.
+        raise error from cause
+
+    def check(self) -> None:
+        """Whether something can be sent.
+
+        Raises:
+            ClientClosedError: This was closed, or the session that was given.
+        """
+        if self._closed:
+            raise ClientClosedError(_CLOSED)
+        if self._given is not None and self._given.closed:
+            raise ClientClosedError("the aiohttp session that was given to this client is closed")
 
     async def aclose(self) -> None:
-        """Closes the session that was made here, if there is one."""
+        """Closes the session that was made here, if there is one; what is under way ends with ClientClosedError."""
+        self._closed = True
         keeper, self._keeper, self._session = self._keeper, None, None
         if keeper is not None:
             await keeper.aclose()
 
     def forget_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """The next loop begins: the session of the last one is left to that loop's own end, which closes it."""
-        if self._keeper is not None and not loop.is_closed():
+        if not loop.is_closed():
             self._left_behind.append(self._keeper)
-        elif self._session is not None and not self._session.closed:
-            self._abandon()  # the loop was closed without its shutdown_asyncgens
         self._keeper = self._session = None
 
     def forget_process(self) -> None:
@@ -132,13 +148,6 @@ class Http:
         self._session, self._keeper = session, _keep(session)
         await anext(self._keeper)
         return session
-
-    def _abandon(self) -> None:
-        if self._session is not None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)
-                self._session.detach()
-                self._session = self._keeper = None
 
     def __del__(self) -> None:
         session = getattr(self, "_session", None)
@@ -217,6 +226,8 @@ def error_for(exc: BaseException, url: URL) -> RerankError:
         message = f"the connection broke in the middle of the answer of {where}"
     else:
         message = f"the connection to {where} broke before its answer ({type(exc).__name__})"
+        if isinstance(exc, aiohttp.ClientResponseError):
+            message = f"{where} answered something that is not HTTP: {exc.message}"
     return ConnectionFailedError(message, url=where)
 
 

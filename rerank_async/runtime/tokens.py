@@ -82,7 +82,7 @@ class TokenCache:
         if now >= token.refresh_at:
             if now >= token.expires_at:
                 return None
-            if self._task is None and now >= self._retry_at:
+            if self._task is None and now >= self._retry_at and not self._closed:
                 self._start()
         return token
 
@@ -96,17 +96,19 @@ class TokenCache:
         token = self.alive()
         if token is not None:
             return token
+        if self._closed:
+            raise ClientClosedError("the client is closed; make a new one")
         task = self._task or self._start()
         try:
             # Shielded: the exchange goes on for the others when one caller is cancelled.
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if self._closed and task.cancelled():
+            if task.cancelled() and self._ended_by_closing():
                 raise ClientClosedError("the client was closed while it waited for a token") from None
             raise
         except RerankError as exc:
             # Each caller gets an error of its own: one that is raised many times collects all their frames.
-            raise _copy(exc) from None
+            raise _copy(exc) from exc.__cause__
 
     def drop(self, token: Token) -> None:
         """Forgets this token, if it is still the cached one: after a 401."""
@@ -123,6 +125,11 @@ class TokenCache:
     def forget_loop(self) -> None:
         """Drops the exchange of an event loop that is gone. The token stays."""
         self._task = None
+
+    def _ended_by_closing(self) -> bool:
+        """Whether the caller who asks was not itself cancelled."""
+        current = asyncio.current_task()
+        return self._closed and not (current is not None and current.cancelling())
 
     def _start(self) -> asyncio.Task[Token]:
         self.exchanges += 1

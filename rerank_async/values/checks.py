@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
 
 _OWN_HEADERS = frozenset({"authorization", "content-type", "content-length", "accept", "host", "transfer-encoding"})
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110
 
 Validator = Callable[[Any, Any, Any], None]
 
@@ -17,9 +20,16 @@ def number(value: object, name: str) -> float:
     """Returns ``value`` as it is if it is an int or a float other than NaN."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidTypeError(f"{name} must be a number, not {type(value).__name__}", argument=name)
-    if math.isnan(value):
+    if isinstance(value, float) and math.isnan(value):
         raise InvalidArgumentError(f"{name} must be a number, not NaN", argument=name)
     return value
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int that no float can hold
+        return False
 
 
 def integer(value: object, name: str) -> int:
@@ -54,7 +64,7 @@ def number_from(least: float, *, above: bool = False, finite: bool = True, optio
         if value < least or (above and value == least):
             bound = f"above {least:g}" if above else f"at least {least:g}"
             raise InvalidArgumentError(f"{name} must be {bound}, not {value!r}", argument=name)
-        if finite and math.isinf(value):
+        if finite and not _is_finite(value):
             raise InvalidArgumentError(f"{name} must be finite, not {value!r}", argument=name)
 
     return check
@@ -94,7 +104,7 @@ def timeout_seconds(timeout: object) -> float | None:
     if timeout is None:
         return None
     seconds = number(timeout, "timeout")
-    if seconds <= 0 or math.isinf(seconds):
+    if seconds <= 0 or not _is_finite(seconds):
         raise InvalidArgumentError(
             f"timeout must be above 0 and finite, not {timeout!r}; None is no bound", argument="timeout"
         )
@@ -115,8 +125,29 @@ def header_fields(headers: object) -> Mapping[str, str]:
             raise InvalidTypeError("extra_headers must map str to str", argument="extra_headers")
         if name.lower() in _OWN_HEADERS:
             raise InvalidArgumentError(f"extra_headers sets {name!r}, which the client sets", argument="extra_headers")
-        if not (name.isascii() and name.isprintable() and name.strip() and value.isprintable()):
+        if not _HEADER_NAME.fullmatch(name) or not value.isprintable():
             raise InvalidArgumentError(
                 f"extra_headers[{name!r}] holds characters that a header cannot carry", argument="extra_headers"
             )
     return headers
+
+
+def check_encodable(text: str, argument: str, index: int | None) -> None:
+    """Refuses text that UTF-8 cannot carry.
+
+    Raises:
+        InvalidArgumentError: The text holds a lone surrogate; the message says where, and shows no text.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        where = argument if index is None else f"{argument}[{index}]"
+        position = exc.start
+    else:
+        return
+    raise InvalidArgumentError(
+        f"{where} holds a lone surrogate at character {position}, which UTF-8 cannot carry; it often comes from "
+        "decoding with errors='surrogateescape'",
+        argument=argument,
+        index=index,
+    )

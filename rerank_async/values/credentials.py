@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
-from rerank_async.values.checks import suggestion
-from rerank_async.values.secret import Secret
+from rerank_async.values.checks import check_encodable, suggestion
+from rerank_async.values.secret import SealedBytes, Secret
 from rerank_async.values.urls import normal_url
 
 if TYPE_CHECKING:
     import ssl
 
 _FIELDS = ("url", "api_key", "token", "auth_url", "verify")
-_SECRETS = frozenset({"api_key", "apikey", "token", "password"})
+_OPEN = frozenset({"url", "auth_url", "verify"})
 _URL_NAMES = ("WATSONX_URL",)
 _KEY_NAMES = ("WATSONX_APIKEY", "WATSONX_API_KEY")
 _TOKEN_NAMES = ("WATSONX_TOKEN",)
 
 
-@attrs.frozen(kw_only=True, init=False)
+@attrs.frozen(kw_only=True, init=False, repr=False)
 class Credentials:
     """Where the service is and how to authenticate there.
 
@@ -66,6 +66,11 @@ class Credentials:
             auth_url=None if auth_url is None else normal_url(auth_url, "credentials.auth_url"),
             verify=verify,
         )
+
+    def __repr__(self) -> str:
+        # Tracebacks with locals show objects whose constructor failed half-way.
+        shown = {name: getattr(self, name, None) for name in _FIELDS}
+        return f"Credentials({', '.join(f'{name}={value!r}' for name, value in shown.items() if value is not None)})"
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Credentials:
@@ -125,7 +130,8 @@ def _secret(value: object, name: str) -> Secret | None:
     if value is None:
         return None
     if not isinstance(value, Secret):
-        raise InvalidTypeError(f"credentials.{name} must be a str, not {type(value).__name__}", argument=name)
+        kind = "bytes" if isinstance(value, SealedBytes) else type(value).__name__
+        raise InvalidTypeError(f"credentials.{name} must be a str, not {kind}", argument=name)
     stripped = Secret(value.reveal().strip())  # keys are often read from files that end with a newline
     if not stripped:
         raise InvalidArgumentError(f"credentials.{name} is empty", argument=name)
@@ -144,7 +150,7 @@ def sealed(credentials: Any) -> Any:
     """
     if not isinstance(credentials, Mapping):
         return credentials
-    return {name: Secret.of(value) if name in _SECRETS else value for name, value in credentials.items()}
+    return {name: value if name in _OPEN else Secret.of(value) for name, value in credentials.items()}
 
 
 def project_or_space(project_id: str | None, space_id: str | None) -> tuple[str | None, str | None]:
@@ -169,6 +175,8 @@ def project_or_space(project_id: str | None, space_id: str | None) -> tuple[str 
             raise InvalidTypeError(f"{name} must be a str, not {type(value).__name__}", argument=name)
         if value is not None and not value.strip():
             raise InvalidArgumentError(f"{name} is empty", argument=name)
+        if value is not None:
+            check_encodable(value, name, None)
     if project_id is not None and space_id is not None:
         raise InvalidArgumentError(f"Both {given[0]} and {given[1]} are given; keep one of them", argument="space_id")
     return project_id, space_id

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import attrs
 
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
-from rerank_async.values.checks import integer_from, optional_boolean, suggestion
+from rerank_async.values.checks import check_encodable, integer_from, optional_boolean, suggestion
 
 _T = TypeVar("_T")
 
@@ -40,7 +40,7 @@ def _check_return_options(_: Any, __: Any, value: Any) -> None:
         )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class RerankParameters:
     """Parameters of a rerank request, named as on the wire.
 
@@ -54,6 +54,11 @@ class RerankParameters:
     return_options: ReturnOptions | None = attrs.field(
         default=None, converter=_return_options, validator=_check_return_options
     )
+
+    def __repr__(self) -> str:
+        # Tracebacks with locals show objects whose constructor failed half-way.
+        shown = {name: getattr(self, name, None) for name in ("truncate_input_tokens", "return_options")}
+        return f"RerankParameters({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
 @attrs.frozen
@@ -72,6 +77,7 @@ class Crypto:
             raise InvalidTypeError(f"crypto.key_ref must be a str, not {type(value).__name__}", argument="crypto")
         if not value:
             raise InvalidArgumentError("crypto.key_ref is empty", argument="crypto")
+        check_encodable(value, "crypto.key_ref", None)
 
 
 def from_mapping(cls: type[_T], value: Mapping[str, Any], argument: str) -> _T:

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, KeysView, Mapping
+from collections.abc import Iterable, Iterator, KeysView, Mapping
 from typing import Any
 
 import attrs
 
-NO_EXTRA: Mapping[str, Any] = {}
+
+class _NoExtra(Mapping[str, Any]):
+    """An empty mapping that all answers can share, because it cannot be written to."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> Any:
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "{}"
+
+    def __reduce__(self) -> str:
+        return "NO_EXTRA"
+
+
+NO_EXTRA: Mapping[str, Any] = _NoExtra()
 
 
 class WireMapping(ABC):
@@ -52,7 +74,7 @@ class RerankResult(WireMapping):
     index: int
     score: float
     input: str | None = None
-    extra: Mapping[str, Any] = NO_EXTRA
+    extra: Mapping[str, Any] = attrs.field(default=NO_EXTRA, hash=False)
 
     def to_dict(self) -> dict[str, Any]:
         """``{"index", "score"}``, with ``"input": {"text"}`` if it was asked for, and unknown fields as they came."""
@@ -61,6 +83,30 @@ class RerankResult(WireMapping):
             body["input"] = {"text": self.input}
         body.update(self.extra)
         return body
+
+
+# The setters of the slots: frozen objects made with them cost a third of what __init__ costs, which runs per passage.
+_new = object.__new__
+_set_index, _set_score, _set_input, _set_extra = (
+    RerankResult.__dict__[name].__set__ for name in ("index", "score", "input", "extra")
+)
+
+
+def plain_results(rows: Iterable[tuple[float, int]]) -> tuple[RerankResult, ...]:
+    """Results without texts and unknown fields.
+
+    Args:
+        rows: Pairs of (score negated, index), in the order of the results.
+    """
+    results = []
+    for negated, index in rows:
+        result = _new(RerankResult)
+        _set_index(result, index)
+        _set_score(result, -negated)
+        _set_input(result, None)
+        _set_extra(result, NO_EXTRA)
+        results.append(result)
+    return tuple(results)
 
 
 @attrs.frozen(eq=False)
@@ -149,7 +195,8 @@ class RerankResponse(WireMapping):
         warnings: The service's warnings, each once.
         failures: Texts without a score; empty, because in this version a call that fails raises.
         stats: What the call took.
-        extra: Fields of the service that this version does not know, by name; of the first answer that had them.
+        extra: Fields of the service that this version does not know, by name; of the first answer that had them. Those
+            beside the warnings in ``system`` are under ``"system"``.
     """
 
     model_id: str
@@ -160,8 +207,8 @@ class RerankResponse(WireMapping):
     query: str | None = None
     warnings: tuple[ServiceWarning, ...] = ()
     failures: tuple[BatchFailure, ...] = ()
-    stats: ResponseStats = ResponseStats()
-    extra: Mapping[str, Any] = NO_EXTRA
+    stats: ResponseStats = attrs.field(default=ResponseStats(), eq=False)
+    extra: Mapping[str, Any] = attrs.field(default=NO_EXTRA, hash=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The body of the REST answer; what the service did not say is left out."""
@@ -181,7 +228,8 @@ class RerankResponse(WireMapping):
                 ]
             }
         body = {name: value for name, value in body.items() if value is not None}
-        body.update(self.extra)
+        for name, value in self.extra.items():
+            body[name] = {**value, **body[name]} if name == "system" and name in body else value
         return body
 
 

@@ -18,7 +18,9 @@ class Secret:
 
     @classmethod
     def of(cls, value: object) -> object:
-        """Wraps a str; passes anything else (None, a Secret, a wrong type) on as it is."""
+        """Wraps a str, and bytes as a `SealedBytes`; passes anything else (None, a Secret, a number) on as it is."""
+        if isinstance(value, bytes | bytearray):
+            return SealedBytes()
         return cls(value) if isinstance(value, str) else value
 
     def reveal(self) -> str:
@@ -41,3 +43,7 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret does not pickle; pass the credentials by the environment and read them there")
+
+
+class SealedBytes:
+    """Stands for bytes that were given where a str belongs. They are not kept: the error needs only their type."""

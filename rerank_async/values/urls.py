@@ -34,6 +34,16 @@ def normal_url(url: object, argument: str) -> str:
     if not isinstance(url, str):
         raise InvalidTypeError(f"{argument} must be a str, not {type(url).__name__}", argument=argument)
     text = url.strip()
+    if "@" in text.partition("?")[0]:
+        raise InvalidArgumentError(
+            f"{argument} holds a user name or password; leave it out and use api_key= or token=", argument=argument
+        )
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise InvalidArgumentError(f"{argument} holds characters that an address cannot have", argument=argument)
+    if "://" not in text and "." not in text and "localhost" not in text:  # perhaps a key in the wrong place: not shown
+        raise InvalidArgumentError(
+            f"{argument} is not an address such as https://us-south.ml.cloud.ibm.com", argument=argument
+        )
     if "://" not in text:
         raise InvalidArgumentError(
             f"{argument} {text!r} has no scheme; did you mean 'https://{text}'?", argument=argument
@@ -42,10 +52,6 @@ def normal_url(url: object, argument: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise InvalidArgumentError(
             f"{argument} {text!r} is not an address such as https://us-south.ml.cloud.ibm.com", argument=argument
-        )
-    if parts.username is not None or parts.password is not None:
-        raise InvalidArgumentError(
-            f"{argument} holds a user name or password; leave it out and use api_key= or token=", argument=argument
         )
     return parts._replace(query="", fragment="").geturl().rstrip("/")
 

@@ -2,4 +2,6 @@
 
 from typing import Final
 
-VERSION: Final = "0.1.0"
+VERSION: Final[str] = "0.1.0"
+
+USER_AGENT: Final[str] = f"rerank_async/{VERSION}"

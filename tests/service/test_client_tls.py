@@ -1,0 +1,86 @@
+"""TLS: certificates are checked by what was given, and an error is never answered by checking less."""
+
+import ssl
+
+import pytest
+import trustme
+from support.clients import client_for
+from support.passages import pairs
+from support.services import service
+
+from rerank_async import Credentials
+from rerank_async.errors import CertificateError, ConnectionFailedError
+
+CA = trustme.CA()
+
+
+@pytest.fixture
+def ca_file(tmp_path):
+    path = tmp_path / "ca.pem"
+    CA.cert_pem.write_to_path(str(path))
+    return path
+
+
+def server_side(name="127.0.0.1"):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    CA.issue_cert(name).configure_cert(context)
+    return context
+
+
+def ca_context(path):
+    return ssl.create_default_context(cafile=path)
+
+
+@pytest.mark.parametrize(
+    "give", [str, lambda path: path, ca_context, lambda _: False], ids=["str", "Path", "context", "False"]
+)
+async def test_what_verify_takes(ca_file, give):
+    async with service(ssl_context=server_side()) as running, client_for(running, verify=give(ca_file)) as client:
+        assert pairs(await client.generate("bread", ["bread"])) == ((0, 1.0),)
+    assert (len(running.token_requests), len(running.seen)) == (1, 1)
+
+
+async def test_the_argument_wins_over_the_credentials(ca_file):
+    async with service(ssl_context=server_side()) as running:
+        credentials = Credentials(running.url, "made-up", verify=ca_file)
+        async with client_for(running, credentials=credentials) as client:
+            await client.generate("bread", ["bread"])
+        async with client_for(running, credentials=credentials, verify=True) as client:
+            with pytest.raises(CertificateError):
+                await client.generate("bread", ["bread"])
+    assert len(running.seen) == 1
+
+
+@pytest.mark.parametrize("verify", [None, True])
+@pytest.mark.parametrize("secret", ["api_key", "token"])
+async def test_an_unknown_ca_is_refused_at_once_and_nothing_is_sent(verify, secret):
+    async with (
+        service(ssl_context=server_side()) as running,
+        client_for(running, verify=verify, credentials={"url": running.url, secret: "made-up"}) as client,
+    ):
+        with pytest.raises(CertificateError, match=r"pass verify='/path/to/ca.pem'") as caught:
+            await client.generate("bread", ["bread"])
+    assert isinstance(caught.value, ConnectionError)
+    assert running.url in str(caught.value)
+    assert caught.value.attempts == 1
+    assert (running.token_requests, running.seen) == ([], [])
+
+
+async def test_a_certificate_for_another_name_is_refused(ca_file):
+    async with (
+        service(ssl_context=server_side("elsewhere.example")) as running,
+        client_for(running, verify=ca_file) as client,
+    ):
+        with pytest.raises(CertificateError):
+            await client.generate("bread", ["bread"])
+    assert running.token_requests == []
+
+
+async def test_https_asked_of_a_plain_server_is_no_matter_of_certificates():
+    async with service() as running:
+        credentials = {"url": running.url.replace("http://", "https://"), "token": "made-up"}
+        async with client_for(running, credentials=credentials) as client:
+            with pytest.raises(ConnectionFailedError) as caught:
+                await client.generate("bread", ["bread"])
+    assert not isinstance(caught.value, CertificateError)
+    assert running.seen == []
