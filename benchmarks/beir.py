@@ -25,6 +25,7 @@ from rerank_async import AsyncRerank, LimitOptions
 from rerank_async.server import MiniLMScorer, serve
 
 DEPTH = 100
+QUERY_WORDS = 150  # the model reads 256 tokens, and a service cuts texts, not queries
 MODEL = "sentence-transformers/all-minilm-l6-v2"
 
 Run = dict[str, dict[str, float]]
@@ -92,6 +93,7 @@ async def rerank(collection: Collection, run: Run) -> tuple[Run, int]:
 
         async def one(query: str, text: str) -> None:
             nonlocal differing
+            text = " ".join(text.split()[:QUERY_WORDS])
             ids = list(run[query])
             texts = [collection.corpus[document] for document in ids]
             response = await client.generate(text, texts)

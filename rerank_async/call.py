@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
@@ -61,7 +61,7 @@ class Call:
         self._statistics = Statistics()
         self._next_start = 0
         self._next_number = 0
-        self._again: deque[Batch] = deque()
+        self._again: list[Batch] = []
         self._done: list[tuple[int, BatchResult]] = []
         self._failed: dict[RerankError, int] = {}
         self._last_failure = ""
@@ -138,7 +138,7 @@ class Call:
         return first
 
     async def _lane(self) -> None:
-        """Sends batch after batch until nothing is left. A batch that must go again goes to the head."""
+        """Sends batch after batch until nothing is left. Those that must go again go first."""
         gate, tokens = self._channel.gate, self._channel.tokens
         ticket: int | None = None
         while self._again or self._next_start < len(self._job.load.texts):
@@ -148,21 +148,13 @@ class Call:
                 await tokens.get()
             # The last await before sending: an IAM stall must not let granted permits fire together.
             permit = await gate.enter(ticket, self._job.deadline)
-            token = tokens.alive()
-            if token is None:  # it died, or was refused to another batch, while this one waited
-                gate.leave(permit)
-                continue
-            batch = self._take(ticket)
-            if batch is None:
-                gate.leave(permit)
-                return
-            ticket = None
-            await self._attempt(batch, permit, token)
+            if await self._attempt(permit, ticket):
+                ticket = None
 
     def _take(self, ticket: int) -> Batch | None:
         """The next batch: one that must go again, else one cut from what is left, else None."""
         if self._again:
-            return self._again.popleft()
+            return self._again.pop(0)
         job = self._job
         start = self._next_start
         stop = take(job.load, start)
@@ -175,28 +167,38 @@ class Call:
         self._next_number += 1
         return batch
 
-    async def _attempt(self, batch: Batch, permit: Permit, token: Token) -> None:
+    async def _attempt(self, permit: Permit, ticket: int) -> bool:
+        """Sends a batch with the permit; returns whether the permit was used."""
+        channel = self._channel
         try:
-            result = await exchange(
-                self._channel,
-                batch,
-                permit,
-                token,
-                headers=self._job.headers,
-                echo=self._job.echo,
-                call=self._number,
-                emit=self._emit,
-            )
-        except RerankError as error:
+            token = channel.tokens.alive()
+            if token is None:  # it died, or was refused to another batch, while this one waited
+                return False
+            batch = self._take(ticket)
+            if batch is None:  # another lane had it
+                return False
+            try:
+                result = await exchange(
+                    channel,
+                    batch,
+                    permit,
+                    token,
+                    headers=self._job.headers,
+                    echo=self._job.echo,
+                    call=self._number,
+                    emit=self._emit,
+                )
+            except RerankError as error:
+                failure = error
+            else:
+                self._done.append((batch.start, result))
+                return True
             # Before the permit leaves: a 429 must hold the next one that waits.
-            decision = self._decide(batch, permit, error)
-            failure = error
-        else:
-            self._done.append((batch.start, result))
-            return
+            decision = self._decide(batch, permit, failure)
         finally:
-            self._channel.gate.leave(permit)
+            channel.gate.leave(permit)
         await self._follow(decision, batch, token, failure)
+        return True
 
     def _decide(self, batch: Batch, permit: Permit, error: RerankError) -> Decision:
         channel = self._channel
@@ -229,7 +231,7 @@ class Call:
             self._emit(Retried(self._number, channel.clock.now(), batch.number, batch.attempts, delay, reason))
             if delay:
                 await self._rest(delay, batch, error)
-        self._again.appendleft(batch)
+        insort(self._again, batch, key=lambda other: other.number)
 
     async def _rest(self, delay: float, batch: Batch, error: RerankError) -> None:
         deadline = self._job.deadline
