@@ -19,7 +19,6 @@ from rerank_async.values.options import DEFAULT, BatchOptions, LimitOptions, Ret
 from rerank_async.values.parameters import Crypto, RerankParameters, ReturnOptions
 from rerank_async.values.response import (
     BatchFailure,
-    ExchangeStats,
     LimitStatus,
     ModelSpec,
     Plan,
@@ -40,7 +39,6 @@ __all__ = [
     "Credentials",
     "Crypto",
     "Event",
-    "ExchangeStats",
     "Failed",
     "LimitOptions",
     "LimitStatus",

@@ -13,7 +13,7 @@ from yarl import URL
 
 from rerank_async.auth import IamApiKey, choose_flow
 from rerank_async.errors import ClientClosedError, DecodeError, EventLoopError, InvalidArgumentError, InvalidTypeError
-from rerank_async.exchange import Channel
+from rerank_async.exchange import Channel, Checks
 from rerank_async.policy.limiting import WindowLimiter
 from rerank_async.runtime.clock import MonotonicClock
 from rerank_async.runtime.gate import Gate
@@ -107,6 +107,7 @@ class AsyncAPIClient:
             retries=retries,
             url=URL(where).with_query(version=self._version),
             where=where,
+            checks=Checks(),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()

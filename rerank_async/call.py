@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -14,12 +14,12 @@ from rerank_async.exchange import Batch, Channel, exchange
 from rerank_async.policy.merging import BatchResult, merge_envelopes, rank, scored_pairs
 from rerank_async.policy.planning import Load, pushed_top_n, requests_needed, take
 from rerank_async.policy.retrying import Again, Decision, GiveUp, NewToken, Pause, decide
-from rerank_async.policy.statistics import Statistics
+from rerank_async.policy.statistics import stats_of
 from rerank_async.policy.wire import encode_body
 from rerank_async.runtime.gate import Permit
 from rerank_async.runtime.tokens import Token
 from rerank_async.values.events import Event, Failed, Merged, Observer, Queued, Retried, Throttled
-from rerank_async.values.response import RerankResponse
+from rerank_async.values.response import NO_EXTRA, RerankResponse
 
 _logger = logging.getLogger("rerank_async")
 _numbers = count(1)
@@ -58,7 +58,8 @@ class Call:
         self._max_lanes = max_lanes
         self._observers = observers
         self._number = next(_numbers)
-        self._statistics = Statistics()
+        self._events: list[Event] = []
+        self._emit: Callable[[Event], None] = self._tell if observers else self._events.append
         self._next_start = 0
         self._next_number = 0
         self._again: list[Batch] = []
@@ -78,7 +79,9 @@ class Call:
         requests = requests_needed(job.load)
         self._emit(Queued(self._number, self._started_at, job.load.inputs, len(job.load.texts), requests))
         try:
-            if job.deadline is None:
+            if job.deadline is None and requests == 1:
+                await self._lane()
+            elif job.deadline is None:
                 await self._run_lanes(requests)
             else:
                 await self._run_until(job.deadline, requests)
@@ -147,7 +150,7 @@ class Call:
             if tokens.alive() is None:
                 await tokens.get()
             # The last await before sending: an IAM stall must not let granted permits fire together.
-            permit = await gate.enter(ticket, self._job.deadline)
+            permit = gate.enter_now() or await gate.enter(ticket, self._job.deadline)
             if await self._attempt(permit, ticket):
                 ticket = None
 
@@ -253,15 +256,23 @@ class Call:
     def _merge(self) -> RerankResponse:
         job = self._job
         results = rank(self._done, job.load.positions, top_n=job.top_n, texts=job.texts)
-        fields = merge_envelopes([result.envelope for _, result in self._done], job.head["model_id"])
-        if job.query is not None:
-            fields["query"] = job.query
         now = self._channel.clock.now()
         self._emit(Merged(self._number, now, len(results), now - self._started_at))
-        return RerankResponse(results=results, stats=self._statistics.stats(), **fields)
+        envelope = merge_envelopes([result.envelope for _, result in self._done])
+        return RerankResponse(
+            model_id=envelope.model_id or job.head["model_id"],
+            results=results,
+            created_at=envelope.created_at,
+            input_token_count=envelope.input_token_count,
+            model_version=envelope.model_version,
+            query=envelope.query if job.query is None else job.query,
+            warnings=envelope.warnings,
+            stats=stats_of(self._events),
+            extra=envelope.extra or NO_EXTRA,
+        )
 
-    def _emit(self, event: Event) -> None:
-        self._statistics(event)
+    def _tell(self, event: Event) -> None:
+        self._events.append(event)
         for observer in self._observers:
             try:
                 observer(event)

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from multidict import CIMultiDict
+
 from rerank_async.api_client import BASE_HEADERS, AsyncAPIClient
 from rerank_async.call import Call, Job
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
@@ -324,7 +326,8 @@ class AsyncRerank:
         return {**_HEADERS, **self._headers, **(header_fields(extra) if extra is not None else {})}
 
 
-_HEADERS: Mapping[str, str] = {**BASE_HEADERS, "Content-Type": "application/json"}
+# As aiohttp wants them, so that they are not converted for each request.
+_HEADERS: Mapping[str, str] = CIMultiDict({**BASE_HEADERS, "Content-Type": "application/json"})
 
 
 def _checked_model(model_id: object) -> str:

@@ -117,24 +117,14 @@ def scored_pairs(
     )
 
 
-def merge_envelopes(envelopes: Sequence[Envelope], model_id: str) -> dict[str, Any]:
-    """The fields around the results: tokens summed, warnings each once, the latest ``created_at``.
+def merge_envelopes(envelopes: Sequence[Envelope]) -> Envelope:
+    """What stands around the one ranking: tokens summed, warnings each once, the latest ``created_at``.
 
     Args:
         envelopes: In the order in which the answers came; at least one.
-        model_id: What to call the model where no answer names it.
     """
     if len(envelopes) == 1:
-        only = envelopes[0]
-        return {
-            "model_id": only.model_id or model_id,
-            "model_version": only.model_version,
-            "created_at": only.created_at,
-            "input_token_count": only.input_token_count,
-            "query": only.query,
-            "warnings": only.warnings,
-            "extra": only.extra or NO_EXTRA,
-        }
+        return envelopes[0]
     counts = [each.input_token_count for each in envelopes if each.input_token_count is not None]
     versions = dict.fromkeys(each.model_version for each in envelopes if each.model_version)
     warnings: list[ServiceWarning] = []
@@ -148,12 +138,12 @@ def merge_envelopes(envelopes: Sequence[Envelope], model_id: str) -> dict[str, A
                 id="rerank_async_mixed_model_versions",
             )
         )
-    return {
-        "model_id": next((each.model_id for each in envelopes if each.model_id), model_id),
-        "model_version": next(iter(versions), None),
-        "created_at": next((each.created_at for each in reversed(envelopes) if each.created_at), None),
-        "input_token_count": sum(counts) if counts else None,
-        "query": next((each.query for each in envelopes if each.query is not None), None),
-        "warnings": tuple(warnings),
-        "extra": next((each.extra for each in envelopes if each.extra), NO_EXTRA),
-    }
+    return Envelope(
+        model_id=next((each.model_id for each in envelopes if each.model_id), None),
+        model_version=next(iter(versions), None),
+        created_at=next((each.created_at for each in reversed(envelopes) if each.created_at), None),
+        input_token_count=sum(counts) if counts else None,
+        query=next((each.query for each in envelopes if each.query is not None), None),
+        warnings=tuple(warnings),
+        extra=next((each.extra for each in envelopes if each.extra), None),
+    )

@@ -30,6 +30,8 @@ def texts_of(inputs: Iterable[str | Mapping[str, Any]]) -> list[str]:
             ``{"text": str}``: the error names its index.
         InvalidArgumentError: A text holds a lone surrogate, or a dict has other keys than ``text``.
     """
+    if type(inputs) is list and _is_plain(inputs):
+        return inputs.copy()
     if isinstance(inputs, str | bytes | bytearray | Mapping):
         raise InvalidTypeError(
             f"inputs must be a list of str or {{'text': str}}, not a single {type(inputs).__name__}; "
@@ -40,16 +42,22 @@ def texts_of(inputs: Iterable[str | Mapping[str, Any]]) -> list[str]:
         raise InvalidTypeError(
             f"inputs must be an iterable of str or {{'text': str}}, not {type(inputs).__name__}", argument="inputs"
         )
-    items: list[Any] = list(inputs)
-    if set(map(type, items)) <= {str} and all(map(str.isascii, items)):  # most lists, checked as a whole
-        return items
     texts = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(inputs):
         text = item if type(item) is str else _text_of(item, index)
         if not text.isascii():
             check_encodable(text, "inputs", index)
         texts.append(text)
     return texts
+
+
+def _is_plain(inputs: list[Any]) -> bool:
+    """Whether this is a list of str without anything that UTF-8 cannot carry: checked as a whole, as most lists pass."""
+    try:
+        joined = "".join(inputs)
+    except TypeError:
+        return False
+    return joined.isascii() and set(map(type, inputs)) <= {str}
 
 
 def _text_of(item: object, index: int) -> str:

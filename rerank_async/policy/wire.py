@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import isfinite, nan
+from operator import itemgetter
 from typing import Any
 
 from rerank_async.errors import DecodeError, IntegrityError, InvalidArgumentError, InvalidTypeError
@@ -15,6 +16,7 @@ from rerank_async.values.response import ServiceWarning
 
 _OWN_FIELDS = ("inputs", "query", "model_id", "project_id", "space_id", "crypto")
 _OWN_PARAMETERS = ("truncate_input_tokens", "return_options")
+_INDEX, _SCORE = itemgetter("index"), itemgetter("score")
 _NOT_JSON: Any = object()
 _RESULT_FIELDS = frozenset({"index", "score", "input"})
 _PLAIN_FIELDS = frozenset({"model_id", "model_version", "created_at", "results", "input_token_count", "query"})
@@ -158,8 +160,8 @@ def decode_answer(
 
 def _checked(data: dict[str, Any], results: list[Any], count: int, expected: int, *, echo: bool) -> BatchResult:
     try:
-        indices = [result["index"] for result in results]
-        scores = [result["score"] for result in results]
+        indices = list(map(_INDEX, results))
+        scores = list(map(_SCORE, results))
     except (TypeError, KeyError):
         raise IntegrityError("a result that is not an object with 'index' and 'score'") from None
     # Exact types, so that true is not taken for 1. Whole lists at a time: this runs for every passage.
@@ -169,11 +171,11 @@ def _checked(data: dict[str, Any], results: list[Any], count: int, expected: int
         scores = [_as_float(score) for score in scores]
     if not all(map(isfinite, scores)):
         raise IntegrityError("a score that is not a finite number")
-    known = set(indices)
-    if len(known) != len(indices):
-        raise IntegrityError("the same index twice")
-    if known and not (min(known) >= 0 and max(known) < count):
-        raise IntegrityError(f"an index that is not one of 0 to {count - 1}")
+    if sorted(indices) != list(range(count)):  # else it is complete, as most are
+        if len(set(indices)) != len(indices):
+            raise IntegrityError("the same index twice")
+        if indices and not (min(indices) >= 0 and max(indices) < count):
+            raise IntegrityError(f"an index that is not one of 0 to {count - 1}")
     # A service that does not cut is as good: the cut is made again after the merge.
     if len(indices) not in {expected, count}:
         raise IntegrityError(f"{len(indices)} results where {expected} were asked for")
@@ -206,16 +208,21 @@ def _extras(results: list[dict[str, Any]]) -> dict[int, dict[str, Any]] | None:
 
 
 def _envelope(data: dict[str, Any]) -> Envelope:
-    system = data.get("system")
+    get = data.get
+    system, tokens = get("system"), get("input_token_count")
     return Envelope(
-        model_id=_typed(data, "model_id", str),
-        model_version=_typed(data, "model_version", str),
-        created_at=_typed(data, "created_at", str),
-        input_token_count=_typed(data, "input_token_count", int),
-        query=_typed(data, "query", str),
-        warnings=_warnings(system) if isinstance(system, dict) else (),
-        extra=None if data.keys() <= _PLAIN_FIELDS else _unknown(data, system),
+        _text(get("model_id")),
+        _text(get("model_version")),
+        _text(get("created_at")),
+        tokens if type(tokens) is int else None,
+        _text(get("query")),
+        _warnings(system) if isinstance(system, dict) else (),
+        None if data.keys() <= _PLAIN_FIELDS else _unknown(data, system),
     )
+
+
+def _text(value: Any) -> str | None:
+    return value if type(value) is str else None
 
 
 def _unknown(data: dict[str, Any], system: Any) -> dict[str, Any] | None:
@@ -223,11 +230,6 @@ def _unknown(data: dict[str, Any], system: Any) -> dict[str, Any] | None:
     if isinstance(system, dict) and not system.keys() <= {"warnings"}:
         unknown["system"] = {name: value for name, value in system.items() if name != "warnings"}
     return unknown or None
-
-
-def _typed(data: dict[str, Any], name: str, kind: type) -> Any:
-    value = data.get(name)
-    return value if type(value) is kind else None
 
 
 def _warnings(system: dict[str, Any]) -> tuple[ServiceWarning, ...]:
@@ -239,8 +241,8 @@ def _warnings(system: dict[str, Any]) -> tuple[ServiceWarning, ...]:
             warnings.append(
                 ServiceWarning(
                     each["message"],
-                    _typed(each, "id", str),
-                    _typed(each, "more_info", str),
+                    _text(each.get("id")),
+                    _text(each.get("more_info")),
                     more if isinstance(more, dict) else None,
                 )
             )

@@ -88,7 +88,7 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, url: str) -> 
     """
     said = _read(body)
     meaning = _meaning(status, said)
-    words = (said.message or _describe(headers, body)).rstrip(". ")
+    words = (said.message or "").rstrip(". ") or _describe(headers, body)
     if meaning.kind is RedirectError:
         words = f"redirects to {headers.get('location', 'nowhere')!r}, and redirects are not followed"
     trace = said.trace or trace_of(headers, None)

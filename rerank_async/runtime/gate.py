@@ -77,6 +77,13 @@ class Gate:
         """A place in the queue: the lower, the earlier. A batch keeps its ticket when it must go again."""
         return next(self._tickets)
 
+    def enter_now(self) -> Permit | None:
+        """A permit at once, if nobody waits and nothing holds it back; else None: `enter`."""
+        if self._waiters or self._closed or self._in_flight >= self._max_concurrency:
+            return None
+        now = self._clock.now()
+        return None if self._limiter.wait(now) else self._grant(now, now)
+
     async def enter(self, ticket: int, deadline: float | None = None) -> Permit:
         """Waits for a permit; the caller sends at once, or leaves.
 
@@ -90,19 +97,24 @@ class Gate:
         """
         if self._closed:
             raise ClientClosedError(_CLOSED)
+        permit = self.enter_now()
+        if permit is not None:
+            return permit
         now = self._clock.now()
-        if not self._waiters and self._in_flight < self._max_concurrency and not self._limiter.wait(now):
-            return self._grant(now, now)
         if deadline is not None:
             self._check(now, bisect_left(self._waiters, ticket, key=lambda waiter: waiter.ticket), deadline)
         waiter = _Waiter(ticket, now, asyncio.get_running_loop().create_future())
         insort(self._waiters, waiter)
         self._pump()
         try:
-            return await waiter.future
+            permit = await waiter.future
         except asyncio.CancelledError:
             self._leave_queue(waiter)
             raise
+        if self._limiter.paused_until <= self._clock.now():
+            return permit
+        self.leave(permit)  # a 429 came between the grant and now
+        return await self.enter(ticket, deadline)
 
     def sent(self, permit: Permit) -> float:
         """The permit's request starts now; returns when that is."""
@@ -116,6 +128,7 @@ class Gate:
         """The exchange has ended: its place in flight is free, and the permit spent. Unsent, it is returned."""
         if permit.era != self._era:
             return  # of a loop that is gone, cleaned up late
+        permit.era = -1  # whoever leaves twice makes no room twice
         if permit.sent_at is None:
             self._limiter.give_back()
             self.granted -= 1

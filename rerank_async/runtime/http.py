@@ -8,10 +8,10 @@ import os
 import ssl
 import warnings
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
-import attrs
+from multidict import CIMultiDict
 from yarl import URL
 
 from rerank_async.errors import (
@@ -23,6 +23,7 @@ from rerank_async.errors import (
     RequestTimeoutError,
     RerankError,
 )
+from rerank_async.runtime.watch import Watch
 from rerank_async.values.options import Timeouts
 from rerank_async.values.secret import Secret
 
@@ -32,13 +33,15 @@ _STREAM_FROM = 2**20  # bytes; aiohttp warns of larger bodies given as bytes
 Verify = bool | str | os.PathLike[str] | ssl.SSLContext | None
 
 
-@attrs.frozen(eq=False)
-class Answer:
+class Answer(NamedTuple):
     """What came back. ``headers`` are looked up without regard to case; ``body`` is never shown."""
 
     status: int
     headers: Mapping[str, str]
-    body: bytes = attrs.field(repr=False)
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"Answer(status={self.status}, {len(self.body)} bytes)"
 
 
 class Http:
@@ -57,7 +60,9 @@ class Http:
                 "verify has no effect on a session that is given: set ssl= on its connector", argument="verify"
             )
         self._verify = _checked_verify(verify)
-        self._timeout = aiohttp.ClientTimeout(total=timeouts.request, sock_connect=timeouts.connect)
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
+        self._seconds = timeouts.request
+        self._watch: Watch | None = None
         self._given = session
         self._session: aiohttp.ClientSession | None = None
         self._keeper: AsyncGenerator[None, None] | None = None
@@ -90,22 +95,31 @@ class Http:
         """
         self.check()
         session = self._given or self._session or await self._open()
+        watch = self._watch or self._new_watch()
+        watched = watch.enter()
         try:
-            async with session.request(
+            response = await session.request(
                 method,
                 url,
                 data=_payload(body),
-                # Inline, so that no local of this frame holds a secret.
-                headers=headers if authorization is None else {**headers, "Authorization": authorization.reveal()},
+                headers=headers if authorization is None else _authorized(headers, authorization),
                 allow_redirects=False,
                 raise_for_status=False,
                 timeout=self._timeout,
-            ) as response:
-                return Answer(response.status, response.headers, await response.read())
+            )
+            # Reading to the end gives the connection back, and a read that fails closes it.
+            return Answer(response.status, response.headers, await response.read())
+        except asyncio.CancelledError:
+            if not watched.is_all():
+                raise
+            error: RerankError = too_late(str(url.with_query(None)), "whole answer from", "request")
+            cause: BaseException | None = None
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             error = ClientClosedError(_CLOSED) if self._closed else error_for(exc, url)
             # aiohttp's errors about responses hold the request's headers, so they are not attached.
             cause = None if isinstance(exc, aiohttp.ClientResponseError) else _bare(exc)
+        finally:
+            watch.leave(watched)
         # Outside of the block, so that no context holds the exception either.
         raise error from cause
 
@@ -131,12 +145,16 @@ class Http:
         """The next loop begins: the session of the last one is left to that loop's own end, which closes it."""
         if not loop.is_closed():
             self._left_behind.append(self._keeper)
-        self._keeper = self._session = None
+        self._keeper = self._session = self._watch = None
 
     def forget_process(self) -> None:
         """After a fork: the parent's session is dropped, its sockets untouched (its objects are kept alive)."""
-        _kept_after_fork.append((self._session, self._keeper))
-        self._keeper = self._session = None
+        _kept_after_fork.append((self._session, self._keeper, self._watch))
+        self._keeper = self._session = self._watch = None
+
+    def _new_watch(self) -> Watch:
+        self._watch = Watch(asyncio.get_running_loop(), self._seconds)
+        return self._watch
 
     async def _open(self) -> aiohttp.ClientSession:
         session = aiohttp.ClientSession(
@@ -168,6 +186,13 @@ async def _keep(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
         yield
     finally:
         await session.close()
+
+
+def _authorized(headers: Mapping[str, str], authorization: Secret) -> CIMultiDict[str]:
+    """The headers with the token. Called inline, so that no frame that waits holds the secret."""
+    whole = CIMultiDict(headers)
+    whole["Authorization"] = authorization.reveal()
+    return whole
 
 
 def _payload(body: bytes | Secret | None) -> Any:
@@ -205,6 +230,11 @@ def _ssl_of(verify: Verify) -> ssl.SSLContext | bool:
         ) from exc
 
 
+def too_late(where: str, what: str, option: str) -> RequestTimeoutError:
+    """The error for what took longer than an option of `Timeouts` allows."""
+    return RequestTimeoutError(f"no {what} {where} in time (Timeouts.{option})", url=where)
+
+
 def error_for(exc: BaseException, url: URL) -> RerankError:
     """Our error for an exception of aiohttp or the system below it."""
     where = str(url.with_query(None))
@@ -217,8 +247,7 @@ def error_for(exc: BaseException, url: URL) -> RerankError:
         )
     if isinstance(exc, TimeoutError):
         early = isinstance(exc, aiohttp.ConnectionTimeoutError)
-        what = f"no connection to {where}" if early else f"no whole answer from {where}"
-        return RequestTimeoutError(f"{what} in time (Timeouts.{'connect' if early else 'request'})", url=where)
+        return too_late(where, "connection to" if early else "whole answer from", "connect" if early else "request")
     if isinstance(exc, aiohttp.ClientConnectorError):
         reason = exc.os_error.strerror or exc.os_error
         message = f"cannot connect to {where}: {reason}. Check the URL, the network and that the service is up"

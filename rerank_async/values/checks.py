@@ -64,7 +64,7 @@ def number_from(least: float, *, above: bool = False, finite: bool = True, optio
         if value < least or (above and value == least):
             bound = f"above {least:g}" if above else f"at least {least:g}"
             raise InvalidArgumentError(f"{name} must be {bound}, not {value!r}", argument=name)
-        if finite and not _is_finite(value):
+        if not _is_finite(value) and (finite or value != math.inf):
             raise InvalidArgumentError(f"{name} must be finite, not {value!r}", argument=name)
 
     return check

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, KeysView, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
+
+from rerank_async.values.events import Answered
 
 
 class _NoExtra(Mapping[str, Any]):
@@ -60,16 +62,9 @@ class WireMapping(ABC):
         return self.to_dict().keys()
 
 
-@attrs.frozen
-class RerankResult(WireMapping):
-    """One passage and its score.
-
-    Attributes:
-        index: The passage's position in the caller's ``inputs``, from 0.
-        score: As the model gives it: an unbounded logit of a cross-encoder, a cosine of an embedding model.
-        input: The passage's text, if ``return_options.inputs`` asked for it; else None.
-        extra: Fields of the service that this version does not know, by name.
-    """
+@attrs.define
+class _OpenResult(WireMapping):
+    """The fields of `RerankResult` before they are frozen: attrs sets those of frozen classes one by one, slowly."""
 
     index: int
     score: float
@@ -85,51 +80,31 @@ class RerankResult(WireMapping):
         return body
 
 
-# The setters of the slots: frozen objects made with them cost a third of what __init__ costs, which runs per passage.
-_new = object.__new__
-_set_index, _set_score, _set_input, _set_extra = (
-    RerankResult.__dict__[name].__set__ for name in ("index", "score", "input", "extra")
-)
+@attrs.frozen
+class RerankResult(_OpenResult):
+    """One passage and its score.
+
+    Attributes:
+        index: The passage's position in the caller's ``inputs``, from 0.
+        score: As the model gives it: an unbounded logit of a cross-encoder, a cosine of an embedding model.
+        input: The passage's text, if ``return_options.inputs`` asked for it; else None.
+        extra: Fields of the service that this version does not know, by name.
+    """
 
 
 def plain_results(rows: Iterable[tuple[float, int]]) -> tuple[RerankResult, ...]:
-    """Results without texts and unknown fields.
+    """Results without texts and unknown fields: half the cost of the constructor, which counts per passage.
 
     Args:
         rows: Pairs of (score negated, index), in the order of the results.
     """
-    results = []
-    for negated, index in rows:
-        result = _new(RerankResult)
-        _set_index(result, index)
-        _set_score(result, -negated)
-        _set_input(result, None)
-        _set_extra(result, NO_EXTRA)
-        results.append(result)
-    return tuple(results)
+    results = [_OpenResult(index, -negated) for negated, index in rows]
+    for result in results:
+        result.__class__ = RerankResult
+    return tuple(results)  # type: ignore[arg-type]  # they just became that
 
 
-@attrs.frozen(eq=False)
-class ExchangeStats:
-    """One request that was answered.
-
-    Attributes:
-        batch: The batch's number inside the call, from 0.
-        inputs: Texts in the request.
-        status: The HTTP status.
-        seconds: From sending to the answer's last byte.
-        trace: The service's id of the exchange; None if it gave none.
-    """
-
-    batch: int
-    inputs: int
-    status: int
-    seconds: float
-    trace: str | None
-
-
-@attrs.frozen(eq=False)
-class ResponseStats:
+class ResponseStats(NamedTuple):
     """What a call took.
 
     Attributes:
@@ -139,7 +114,7 @@ class ResponseStats:
         hedges: Second copies that raced a slow request. This version sends none.
         waited: Seconds spent waiting for the limiter, added up over the batches, which wait side by side.
         seconds: From the call's start to its end.
-        exchanges: One entry for each answer, in the order they came.
+        exchanges: One event for each answer, in the order they came: status, seconds, trace id.
     """
 
     requests: int = 0
@@ -148,7 +123,7 @@ class ResponseStats:
     hedges: int = 0
     waited: float = 0.0
     seconds: float = 0.0
-    exchanges: tuple[ExchangeStats, ...] = ()
+    exchanges: tuple[Answered, ...] = ()
 
 
 @attrs.frozen

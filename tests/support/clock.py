@@ -76,6 +76,10 @@ class FakeClock:
         """When the timers that were not called off are due, ascending."""
         return sorted(when for when, _, timer in self._timers if not timer.cancelled)
 
+    def stall(self, seconds: float) -> None:
+        """Time passes while something keeps the loop busy: no timer and no task runs."""
+        self._now += seconds
+
     async def advance(self, seconds: float) -> None:
         """Turns the clock: each due timer runs at its own time, in order, and then every task runs until it waits."""
         await self.advance_to(self._now + seconds)

@@ -24,7 +24,6 @@ from rerank_async import (
     Credentials,
     Crypto,
     Event,
-    ExchangeStats,
     Failed,
     LimitOptions,
     LimitStatus,
@@ -102,7 +101,7 @@ async def right(session: aiohttp.ClientSession, context: ssl.SSLContext) -> None
     assert_type(response.warnings, tuple[ServiceWarning, ...])
     assert_type(response.failures, tuple[BatchFailure, ...])
     assert_type(response.stats, ResponseStats)
-    assert_type(response.stats.exchanges, tuple[ExchangeStats, ...])
+    assert_type(response.stats.exchanges, tuple[Answered, ...])
     assert_type(response.to_dict(), dict[str, Any])
     assert_type(dict(response), dict[str, Any])
 

@@ -55,6 +55,16 @@ async def test_a_sleep_ends_at_its_time_and_not_before():
     assert task.done()
 
 
+async def test_a_stall_lets_time_pass_and_nothing_run_and_what_was_due_runs_late():
+    clock, seen = FakeClock(0.0), []
+    clock.call_at(1.0, lambda: seen.append(clock.now()))
+    clock.stall(2.5)
+    await settle()
+    assert (clock.now(), seen) == (2.5, [])
+    await clock.advance(0.0)
+    assert (clock.now(), seen) == (2.5, [2.5])
+
+
 async def test_tasks_that_spin_are_found_out():
     async def spin():
         while True:  # noqa: ASYNC110 - the mistake itself

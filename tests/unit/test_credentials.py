@@ -247,7 +247,8 @@ def test_addresses_are_normalised(given_url, normal):
     ("given_url", "words"),
     [
         ("us-south.ml.cloud.ibm.com", "did you mean 'https://us-south.ml.cloud.ibm.com'?"),
-        ("", "has no scheme"),
+        ("", "is not an address"),
+        ("localhost:8080", "did you mean 'https://localhost:8080'?"),
         ("ftp://host.example", "is not an address"),
         ("file:///etc/passwd", "is not an address"),
         ("https://", "is not an address"),
@@ -257,9 +258,9 @@ def test_addresses_are_normalised(given_url, normal):
         ("https://[::1", "is not an address"),
         ("https://user:pw@host.example", "user name or password"),
         ("https://user@host.example", "user name or password"),
-        ("https://two words.example", "is not an address"),
-        ("https://ho\nst.example", "is not an address"),
-        ("https://\ud800.example", "is not an address"),
+        ("https://two words.example", "characters that an address cannot have"),
+        ("https://ho\nst.example", "characters that an address cannot have"),
+        ("https://\ud800.example", "characters that an address cannot have"),
     ],
 )
 def test_what_is_no_address_is_refused(given_url, words):
@@ -267,6 +268,25 @@ def test_what_is_no_address_is_refused(given_url, words):
         normal_url(given_url, "credentials.url")
     assert "credentials.url" in str(raised.value)
     str(raised.value).encode()  # a message that can be printed
+
+
+@pytest.mark.parametrize(
+    "given_url",
+    [
+        "correct-horse",
+        "correct horse",
+        "correct-horse\n\0",
+        "https://user:correct-horse@host.example",
+        "https://user:correct-horse@[::1",
+        "user:correct-horse@host.example",
+    ],
+)
+def test_an_address_that_may_be_a_secret_is_not_shown(given_url):
+    with pytest.raises(InvalidArgumentError, match="url") as raised:
+        normal_url(given_url, "url")
+    shown = str(raised.value) + repr(raised.value.__cause__) + repr(raised.value.__context__)
+    assert "correct" not in shown
+    assert "horse" not in shown
 
 
 @pytest.mark.parametrize("value", [5, True, b"https://host.example", ["https://host.example"], None])

@@ -1,12 +1,16 @@
 """The gate: order, bounds, cancellation at every moment, pauses and deadlines, on a clock that is turned by hand."""
 
 import asyncio
+import gc
 import random
+import weakref
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.clock import FakeClock, settle
 
-from rerank_async.errors import DeadlineExceededError
+from rerank_async.errors import ClientClosedError, DeadlineExceededError
 from rerank_async.policy.limiting import WindowLimiter
 from rerank_async.runtime.gate import Gate
 
@@ -19,7 +23,7 @@ def gate_of(rate=INF, burst=None, most=128, start=1000.0):
 
 
 class Askers:
-    """Tasks that ask a gate for permits, and what became of them, in order."""
+    """Tasks that ask a gate for permits and send at once unless they are to hold, and what became of them, in order."""
 
     def __init__(self, gate, clock):
         self.gate, self.clock = gate, clock
@@ -27,17 +31,22 @@ class Askers:
         self.permits = {}
         self.tasks = {}
 
-    async def ask(self, name, ticket=None, deadline=None):
+    async def ask(self, name, ticket=None, deadline=None, *, hold=False):
         ticket = self.gate.ticket() if ticket is None else ticket
 
         async def enter():
             permit = await self.gate.enter(ticket, deadline)
             self.order.append(name)
             self.permits[name] = permit
+            if not hold:
+                self.gate.sent(permit)
 
         self.tasks[name] = asyncio.create_task(enter())
         await settle()
         return ticket
+
+    def leave(self, name):
+        self.gate.leave(self.permits[name])
 
     async def cancel_rest(self):
         for task in self.tasks.values():
@@ -61,8 +70,49 @@ async def test_a_free_permit_is_granted_without_a_round_of_the_loop():
     entering = gate.enter(gate.ticket())
     with pytest.raises(StopIteration) as stopped:  # a coroutine that ends in its first step has waited for nothing
         entering.send(None)
-    assert (stopped.value.value.granted_at, stopped.value.value.waited) == (1000.0, 0.0)
+    permit = stopped.value.value
+    assert (permit.waited, permit.sent_at) == (0.0, None)
     assert gate.granted == 1
+    assert gate.sent(permit) == permit.sent_at == 1000.0
+    assert gate.granted == 1
+
+
+async def test_a_permit_at_once_or_none_and_none_leaves_nothing_behind():
+    gate, clock = gate_of(2.0, most=2)
+    first = gate.enter_now()
+    assert (first.waited, first.sent_at) == (0.0, None)
+    assert gate.sent(first) == 1000.0
+    second = gate.enter_now()
+    assert (gate.granted, gate.status().in_flight) == (2, 2)
+    assert gate.enter_now() is None, "two are in flight"
+    gate.leave(first)
+    assert gate.enter_now() is None, "a place in the window is held, the other is spent"
+    gate.leave(second)
+    third = gate.enter_now()
+    assert third is not None, "what was not sent came back"
+    gate.sent(third)
+    gate.throttled(third, 3.0)
+    gate.leave(third)
+    await clock.advance_to(1002.9)
+    assert gate.enter_now() is None, "every request is held"
+    await clock.advance_to(1003.0)
+    fourth = gate.enter_now()
+    gate.leave(fourth)
+    assert (gate.granted, gate.status().in_flight, gate.status().queued, clock.pending) == (2, 0, 0, [])
+    gate.close()
+    assert gate.enter_now() is None
+    assert (gate.granted, gate.status().in_flight) == (2, 0)
+
+
+async def test_a_permit_at_once_does_not_overtake_those_who_wait(two_a_second):
+    gate, clock, askers = two_a_second
+    for name in "abc":
+        await askers.ask(name)
+    clock.stall(1.02)  # c is due, but the timer has not run yet
+    assert gate.enter_now() is None
+    await clock.advance(0.0)
+    assert askers.order == ["a", "b", "c"]
+    assert gate.enter_now().waited == 0.0
 
 
 async def test_first_come_first_served_at_the_pace(two_a_second):
@@ -80,7 +130,9 @@ async def test_first_come_first_served_at_the_pace(two_a_second):
     assert askers.permits["a"].waited == 0.0
     assert askers.permits["c"].waited == pytest.approx(1.015)
     assert askers.permits["e"].waited == pytest.approx(2.03)
-    assert askers.permits["e"].granted_at == pytest.approx(1002.03)
+    assert [askers.permits[name].sent_at for name in "abcde"] == pytest.approx(
+        [1000, 1000, 1001.015, 1001.015, 1002.03]
+    )
 
 
 async def test_there_is_one_timer_however_many_wait(two_a_second):
@@ -112,11 +164,11 @@ async def test_no_more_requests_are_in_flight_than_allowed():
     assert askers.order == ["a", "b"]
     assert (gate.status().in_flight, gate.status().queued) == (2, 2)
     assert clock.pending == [], "an answer wakes the next, not a timer"
-    gate.leave()
+    askers.leave("a")
     await settle()
     assert askers.order == ["a", "b", "c"]
-    gate.leave()
-    gate.leave()
+    askers.leave("b")
+    askers.leave("c")
     await settle()
     assert askers.order == ["a", "b", "c", "d"]
     assert gate.status().in_flight == 1
@@ -138,7 +190,7 @@ async def test_a_newcomer_does_not_overtake_those_who_wait(two_a_second):
     await clock.advance(0.5)
     for name in "bc":
         await askers.ask(name)
-    clock._now += 0.6  # one permit is due, that of c, but the timer has not run yet
+    clock.stall(0.6)  # one permit is due, that of c, but the timer has not run yet
     await askers.ask("late")
     assert askers.order == ["a", "b", "c"]
     await clock.advance(0.5)
@@ -151,8 +203,9 @@ async def test_a_newcomer_does_not_overtake_those_who_wait(two_a_second):
 async def test_a_permit_that_was_not_used_is_granted_to_the_next_at_once(two_a_second):
     gate, _clock, askers = two_a_second
     for name in "abc":
-        await askers.ask(name)
-    gate.give_back(askers.permits["b"])
+        await askers.ask(name, hold=name == "b")
+    assert askers.order == ["a", "b"]
+    askers.leave("b")
     await settle()
     assert askers.order == ["a", "b", "c"]
     assert gate.granted == 2, "one of the three was not used"
@@ -163,21 +216,144 @@ async def test_a_permit_that_was_used_is_gone(two_a_second):
     gate, _, askers = two_a_second
     for name in "abc":
         await askers.ask(name)
-    gate.leave()
+    askers.leave("a")
     await settle()
     assert askers.order == ["a", "b"]
     assert gate.granted == 2
+    assert gate.status().in_flight == 1
 
 
-async def test_leaving_too_often_does_not_make_room_for_more():
-    gate, clock = gate_of(most=1)
-    for _ in range(3):
-        gate.leave()
+@pytest.mark.parametrize("hold", [False, True])
+async def test_leaving_too_often_does_not_make_room_for_more(hold):
+    gate, clock = gate_of(2.0, most=1)
     askers = Askers(gate, clock)
+    await askers.ask("first", hold=hold)
+    for _ in range(3):
+        askers.leave("first")
+    assert gate.status().in_flight == 0
+    assert gate.granted == (0 if hold else 1)
+    await clock.advance(5.0)
     for name in "ab":
         await askers.ask(name)
-    assert askers.order == ["a"]
+    assert askers.order == ["first", "a"]
     await askers.cancel_rest()
+
+
+# The start is what counts
+
+
+async def test_a_start_counts_when_it_happens_and_not_when_it_was_granted(two_a_second):
+    gate, clock, askers = two_a_second
+    for name in "abcd":
+        await askers.ask(name, hold=name in "ab")
+    await clock.advance_to(1000.9)
+    assert gate.sent(askers.permits["a"]) == askers.permits["a"].sent_at == 1000.9
+    await clock.advance_to(1000.95)
+    assert gate.sent(askers.permits["b"]) == askers.permits["b"].sent_at == 1000.95
+    assert [askers.permits[name].waited for name in "ab"] == [0.0, 0.0], "the delay is not the queue's"
+    await clock.advance_to(1001.914)
+    assert askers.order == ["a", "b"], "a window after the grants at 1000 nothing is due"
+    await clock.advance_to(1001.916)
+    assert askers.order == ["a", "b", "c"]
+    await clock.advance_to(1001.966)
+    assert askers.order == ["a", "b", "c", "d"]
+    assert [askers.permits[name].sent_at for name in "cd"] == pytest.approx([1001.915, 1001.965])
+
+
+async def test_a_loop_that_was_busy_does_not_turn_two_grants_into_a_burst(two_a_second):
+    """The timer's grant comes in time, but the tasks get to send only after a stall."""
+    gate, clock, askers = two_a_second
+    for name in "abcd":
+        await askers.ask(name)
+    clock.stall(1.02)
+    askers.leave("a")  # grants c and d: their tasks have not run yet
+    clock.stall(0.9)
+    await askers.ask("e")
+    assert [askers.permits[name].sent_at for name in "cd"] == pytest.approx([1001.92, 1001.92])
+    await clock.advance_to(1002.934)
+    assert askers.order == ["a", "b", "c", "d"]
+    await clock.advance_to(1002.936)
+    assert askers.order == ["a", "b", "c", "d", "e"]
+    assert gate.status().queued == 0
+
+
+async def test_granted_and_unsent_permits_hold_the_others_without_a_timer_until_one_is_sent(two_a_second):
+    gate, clock, askers = two_a_second
+    for name in "abcd":
+        await askers.ask(name, hold=name in "ab")
+    assert clock.pending == [], "no moment is known at which one could start"
+    await clock.advance(100.0)
+    assert askers.order == ["a", "b"]
+    gate.sent(askers.permits["a"])
+    assert clock.pending == [pytest.approx(1101.015)], "the start of a wakes the queue: c is due a window later"
+    await clock.advance(0.5)
+    gate.sent(askers.permits["b"])
+    assert clock.pending == [pytest.approx(1101.015)], "and there is still one timer"
+    await clock.advance_to(1101.02)
+    assert askers.order == ["a", "b", "c"]
+    await clock.advance_to(1101.52)
+    assert askers.order == ["a", "b", "c", "d"]
+    assert clock.pending == []
+
+
+async def test_granted_and_unsent_permits_hold_the_others_until_one_leaves(two_a_second):
+    gate, clock, askers = two_a_second
+    for name in "abcd":
+        await askers.ask(name, hold=True)
+    await clock.advance(100.0)
+    askers.leave("b")
+    await settle()
+    assert askers.order == ["a", "b", "c"], "the next has it at once"
+    assert (gate.granted, gate.status().in_flight, clock.pending) == (2, 2, [])
+    askers.leave("a")
+    askers.leave("c")
+    await settle()
+    assert askers.order == ["a", "b", "c", "d"]
+    assert (gate.granted, gate.status().in_flight) == (1, 1)
+
+
+async def test_one_that_is_sent_and_one_that_leaves_unsent_are_told_apart(two_a_second):
+    gate, clock, askers = two_a_second
+    for name in "abcd":
+        await askers.ask(name, hold=name in "ab")
+    gate.sent(askers.permits["a"])
+    askers.leave("a")
+    await settle()
+    assert askers.order == ["a", "b"], "what was sent is spent, answered or not"
+    askers.leave("b")
+    await settle()
+    assert askers.order == ["a", "b", "c"]
+    await clock.advance(1.0)
+    assert askers.order == ["a", "b", "c"]
+    await clock.advance(0.02)
+    assert askers.order == ["a", "b", "c", "d"]
+
+
+async def test_a_newcomer_waits_for_permits_that_are_out_too(two_a_second):
+    gate, clock, askers = two_a_second
+    for name in "ab":
+        await askers.ask(name, hold=True)
+    await clock.advance(50.0)
+    await askers.ask("late")
+    assert askers.order == ["a", "b"]
+    assert gate.ready_at(0) == pytest.approx(1051.015), "as the late one, a window later, if a and b start now"
+    assert gate.ready_at(1) == pytest.approx(1052.03)
+    with pytest.raises(DeadlineExceededError):
+        await gate.enter(gate.ticket(), 1051.0)
+    askers.leave("a")
+    await settle()
+    assert askers.order == ["a", "b", "late"]
+
+
+async def test_without_a_rate_unsent_permits_hold_nobody():
+    gate, clock = gate_of(most=10)
+    askers = Askers(gate, clock)
+    for name in range(10):
+        await askers.ask(name, hold=True)
+    assert askers.order == list(range(10))
+    for name in range(10):
+        askers.leave(name)
+    assert (gate.granted, gate.status().in_flight) == (0, 0)
 
 
 # Cancellation
@@ -199,14 +375,15 @@ async def test_cancelled_in_the_moment_of_the_grant(two_a_second):
     gate, clock, askers = two_a_second
     for name in "abcd":
         await askers.ask(name)
-    clock._now += 1.02
-    gate.leave()  # grants c and d: their futures are done, their tasks have not run yet
+    clock.stall(1.02)
+    askers.leave("a")  # grants c and d: their futures are done, their tasks have not run yet
     assert gate.granted == 4
     askers.tasks["c"].cancel()
     await settle()
     assert askers.tasks["c"].cancelled()
     assert askers.order == ["a", "b", "d"]
     assert gate.granted == 3, "the permit of the cancelled one was returned"
+    assert gate.status().in_flight == 2
     await askers.ask("e")
     assert askers.order == ["a", "b", "d", "e"], "and can be had"
 
@@ -224,11 +401,15 @@ async def test_cancelled_before_its_task_ever_ran():
 async def test_cancelled_after_the_grant_the_permit_is_the_holder_s_to_return():
     gate, clock = gate_of(2.0)
     askers = Askers(gate, clock)
-    await askers.ask("a")
+    await askers.ask("a", hold=True)
     assert not askers.tasks["a"].cancel(), "it has its permit"
     assert gate.granted == 1
-    gate.give_back(askers.permits["a"])
+    askers.leave("a")
     assert (gate.granted, gate.status().in_flight) == (0, 0)
+    for name in "bcd":
+        await askers.ask(name)
+    assert askers.order == ["a", "b", "c"], "the whole rate can be had"
+    await askers.cancel_rest()
 
 
 async def test_when_the_last_who_waits_is_cancelled_the_timer_goes_too(two_a_second):
@@ -259,21 +440,23 @@ async def test_random_schedules_lose_no_permit_and_wedge_nobody(seed):  # noqa: 
             permit = await gate.enter(ticket)
             holding += 1
             assert holding <= most
-            if rng.random() < 0.2:  # granted and unsent
-                holding -= 1
-                gate.give_back(permit)
-                return
-            starts.append(permit.granted_at)
             try:
+                if rng.random() < 0.3:  # late, and perhaps cancelled meanwhile
+                    await clock.sleep(rng.choice([0.0, 0.02, 0.6]))
+                if rng.random() < 0.2:  # granted and unsent
+                    return
+                starts.append(gate.sent(permit))
                 await clock.sleep(rng.choice([0.0, 0.1, 0.7]))
+                again = rng.random() < 0.15
+                if again:
+                    gate.throttled(permit, rng.choice([None, 0.0, 0.4]))
+                else:
+                    gate.answered(permit)
             finally:
                 holding -= 1
-                gate.leave()
-            again = rng.random() < 0.15
-            if again:
-                gate.throttled(permit, rng.choice([None, 0.0, 0.4]))
-            else:
-                gate.answered(permit)
+                gate.leave(permit)
+            if again and rng.random() < 0.5:
+                await gate.rest(rng.choice([0.0, 0.3]))
 
     tasks = []
     for _ in range(40):
@@ -282,9 +465,12 @@ async def test_random_schedules_lose_no_permit_and_wedge_nobody(seed):  # noqa: 
             tasks.append(asyncio.create_task(use(gate.ticket())))
         elif action < 0.8 and tasks:
             rng.choice(tasks).cancel()  # at once: before its first step, while waiting, or just granted
+        elif action < 0.85:
+            clock.stall(rng.choice([0.05, 0.3, 1.0]))
         else:
             await clock.advance(rng.choice([0.0, 0.05, 0.3, 1.0]))
-        assert len(clock.pending) <= 1 + most, "one timer of the gate, and the sleeps of those who hold a permit"
+        sleeps = most + len(gate._resting)
+        assert len(clock.pending) <= 1 + sleeps, "one timer of the gate, and the sleeps of those who hold a permit"
     await clock.advance(200.0)
     assert all(task.done() for task in tasks), "somebody waits for ever"
     for task in tasks:
@@ -299,7 +485,250 @@ async def test_random_schedules_lose_no_permit_and_wedge_nobody(seed):  # noqa: 
             assert beyond - first > 1.0, f"{size + 1} starts within a second"
     # And it works as on the first day.
     fresh = await asyncio.wait_for(gate.enter(gate.ticket()), 1)
-    assert fresh.granted_at == clock.now()
+    assert (fresh.waited, gate.sent(fresh)) == (0.0, clock.now())
+
+
+class Asker:
+    """One permit of a random schedule: asked for at a time, used or not after a while, cancelled or not."""
+
+    def __init__(self, after, delay, answer, use, cancel):
+        self.after, self.delay, self.answer, self.use, self.cancel = after, delay, answer, use, cancel
+
+    def __repr__(self):
+        return f"Asker({self.after}, {self.delay}, {self.answer}, {self.use!r}, {self.cancel})"
+
+
+ASKERS = st.lists(
+    st.builds(
+        Asker,
+        after=st.just(0.0) | st.floats(0.0, 1.5),
+        delay=st.none() | st.just(0.0) | st.floats(0.0, 0.05) | st.floats(0.0, 3.0),
+        answer=st.just(0.0) | st.floats(0.0, 2.0),
+        use=st.sampled_from(["answered", "answered", "answered", "unsent", 0.0, 0.7, None]),
+        cancel=st.none() | st.none() | st.floats(0.0, 3.0),
+    ),
+    max_size=40,
+)
+
+
+@given(
+    rate=st.sampled_from([0.5, 1.0, 2.0, 8.0]) | st.floats(0.2, 50.0),
+    burst=st.none() | st.integers(1, 6),
+    most=st.integers(1, 8),
+    askers=ASKERS,
+    stalls=st.lists(st.integers(0, 39), max_size=5),
+)
+def test_never_more_than_n_are_sent_in_any_window_however_late_each_is(rate, burst, most, askers, stalls):
+    gate, clock = gate_of(rate, burst, most)
+    starts, granted, returned = [], [], 0
+
+    async def use(number, asker, ticket):
+        nonlocal returned
+        permit = await gate.enter(ticket)
+        granted.append((clock.now(), number))
+        assert gate.status().in_flight <= most
+        sent = False
+        try:
+            if asker.delay is not None:
+                await clock.sleep(asker.delay)
+            if asker.use == "unsent":
+                return
+            starts.append(gate.sent(permit))
+            sent = True
+            await clock.sleep(asker.answer)
+            if asker.use == "answered":
+                gate.answered(permit)
+            else:
+                gate.throttled(permit, asker.use)
+        finally:
+            returned += not sent
+            gate.leave(permit)
+
+    async def schedule():
+        tasks = []
+        for number, asker in enumerate(askers):
+            await clock.advance(asker.after)
+            if number in stalls:
+                clock.stall(0.5)
+            tasks.append(asyncio.create_task(use(number, asker, gate.ticket())))
+            if asker.cancel is not None:
+                clock.call_at(clock.now() + asker.cancel, tasks[-1].cancel)
+        await clock.advance(1000.0)
+        assert all(task.done() for task in tasks), "somebody waits for ever"
+        assert [task.exception() for task in tasks if not task.cancelled()] == [None] * sum(
+            not task.cancelled() for task in tasks
+        )
+
+    asyncio.run(schedule())
+    # Of those who are granted a permit in the same moment, one that asks just now may come to send first.
+    served = [number for _, number in sorted(granted)]
+    assert served == sorted(served), "first come, first served"
+    status = gate.status()
+    assert (status.queued, status.in_flight, gate.granted) == (0, 0, len(granted) - returned)
+    assert gate.granted == len(starts), "every permit was used or came back"
+    assert clock.pending == []
+    size = gate._limiter.size
+    for first, beyond in zip(starts, starts[size:], strict=False):
+        assert beyond - first > size / rate, f"{size + 1} starts in {beyond - first} s"
+
+
+# Rests
+
+
+async def test_a_rest_lasts_as_long_as_it_should_and_leaves_nothing():
+    gate, clock = gate_of()
+    long, short = (asyncio.create_task(gate.rest(delay)) for delay in (2.0, 0.5))
+    await clock.advance(0.499)
+    assert not short.done()
+    await clock.advance(0.001)
+    assert short.done()
+    assert clock.pending == [1002.0]
+    await clock.advance(1.499)
+    assert not long.done()
+    await clock.advance(0.001)
+    assert long.done()
+    assert await asyncio.gather(long, short) == [None, None]
+    assert (clock.pending, gate._resting) == ([], set())
+
+
+async def test_a_rest_of_nothing_ends_in_the_next_round():
+    gate, clock = gate_of()
+    task = asyncio.create_task(gate.rest(0.0))
+    await settle()
+    assert task.done()
+    assert await task is None
+    assert (clock.pending, gate._resting) == ([], set())
+
+
+async def test_a_rest_holds_no_permit_and_no_place_in_the_queue(two_a_second):
+    gate, _, askers = two_a_second
+    task = asyncio.create_task(gate.rest(5.0))
+    await settle()
+    assert (gate.granted, gate.status().in_flight, gate.status().queued, gate.status().behind) == (0, 0, 0, 0.0)
+    await askers.ask("a")
+    assert askers.order == ["a"]
+    task.cancel()
+
+
+async def test_a_cancelled_rest_leaves_nothing_behind():
+    gate, clock = gate_of()
+    tasks = [asyncio.create_task(gate.rest(delay)) for delay in (0.0, 1.0, 2.0, 2.0)]
+    tasks[0].cancel()  # before its first step
+    await settle()
+    assert clock.pending == [1001.0, 1002.0, 1002.0]
+    futures = [weakref.ref(future) for future in gate._resting]
+    tasks[1].cancel()
+    await settle()
+    assert clock.pending == [1002.0, 1002.0], "its timer is called off, and no other"
+    clock.stall(2.0)
+    due = [timer for when, _, timer in sorted(clock._timers, key=lambda entry: entry[1]) if when == 1002.0]
+    due[0].run()
+    tasks[2].cancel()  # just after it was woken
+    tasks[3].cancel()  # and just before
+    due[1].run()
+    await settle()
+    assert [task.cancelled() for task in tasks] == [True, True, True, True]
+    assert (clock.pending, gate._resting) == ([], set())
+    del tasks, due
+    await clock.advance(5.0)
+    gc.collect()
+    assert [future() for future in futures] == [None, None, None]
+    gate.close()  # finds nobody
+
+
+# Closing
+
+
+def ends_in_its_first_step(coroutine):
+    with pytest.raises(ClientClosedError, match="closed"):
+        coroutine.send(None)
+
+
+async def test_closing_ends_those_who_wait_and_those_who_rest():
+    gate, clock = gate_of(2.0)
+    askers = Askers(gate, clock)
+    for name in "abcd":
+        await askers.ask(name)
+    rests = [asyncio.create_task(gate.rest(delay)) for delay in (1.0, 9.0)]
+    await settle()
+    assert len(clock.pending) == 3
+    gate.close()
+    assert gate.status().queued == 0
+    await settle()
+    errors = [task.exception() for task in (askers.tasks["c"], askers.tasks["d"], *rests)]
+    assert [type(error) for error in errors] == [ClientClosedError] * 4
+    assert len({id(error) for error in errors}) == 4, "each has its own, for its own traceback"
+    assert (clock.pending, gate._resting) == ([], set())
+    assert (gate.granted, gate.status().in_flight) == (2, 2), "requests in flight are the session's to end"
+    gate.close()  # harmless when repeated
+    askers.leave("a")
+    askers.leave("b")
+    await clock.advance(10.0)
+    assert askers.order == ["a", "b"]
+    assert (gate.granted, gate.status().in_flight, clock.pending) == (2, 0, [])
+
+
+async def test_closing_ends_those_who_wait_for_permits_that_are_out_or_for_room():
+    for gate, clock in (gate_of(2.0, most=1), gate_of(2.0)):
+        askers = Askers(gate, clock)
+        for name in "abcd":
+            await askers.ask(name, hold=True)
+        assert clock.pending == []
+        gate.close()
+        await settle()
+        assert type(askers.tasks["d"].exception()) is ClientClosedError
+        assert type(askers.tasks["c"].exception()) is ClientClosedError
+        for name in tuple(askers.permits):
+            askers.leave(name)
+        await asyncio.gather(*askers.tasks.values(), return_exceptions=True)
+        assert (gate.granted, gate.status().in_flight) == (0, 0), "those who held one could still return it"
+
+
+async def test_a_closed_gate_refuses_at_once_and_spends_nothing():
+    gate, clock = gate_of(8.0)
+    gate.close()
+    ends_in_its_first_step(gate.enter(gate.ticket()))
+    ends_in_its_first_step(gate.enter(gate.ticket(), 0.0))
+    ends_in_its_first_step(gate.rest(1.0))
+    ends_in_its_first_step(gate.rest(0.0))
+    assert (gate.granted, gate.status().in_flight, gate.status().queued) == (0, 0, 0)
+    assert (clock.pending, gate._resting) == ([], set())
+
+
+async def test_a_permit_that_was_granted_in_the_moment_of_closing_is_had_and_a_late_429_does_no_harm(two_a_second):
+    gate, clock, askers = two_a_second
+    for name in "abcde":
+        await askers.ask(name)
+    clock.stall(1.02)
+    askers.leave("a")  # grants c and d
+    gate.close()
+    await settle()
+    assert askers.order == ["a", "b", "c", "d"]
+    assert type(askers.tasks["e"].exception()) is ClientClosedError
+    gate.throttled(askers.permits["b"], 2.0)
+    for name in "bcd":
+        askers.leave(name)
+    assert (gate.granted, gate.status().in_flight, clock.pending) == (4, 0, [])
+
+
+@pytest.mark.parametrize("order", ["cancelled first", "closed first"])
+async def test_cancelled_in_the_moment_of_closing(order, two_a_second):
+    gate, clock, askers = two_a_second
+    for name in "abc":
+        await askers.ask(name)
+    rest = asyncio.create_task(gate.rest(1.0))
+    await settle()
+    ends = [gate.close, askers.tasks["c"].cancel, rest.cancel]
+    for end in ends if order == "closed first" else reversed(ends):
+        end()
+    await settle()
+    assert askers.tasks["c"].cancelled()
+    assert rest.cancelled()
+    assert (gate.granted, gate.status().in_flight, gate.status().queued) == (2, 2, 0)
+    assert (clock.pending, gate._resting) == ([], set())
+    askers.tasks.pop("c")
+    del rest, ends
+    gc.collect()  # an error that nobody took would be complained of now
 
 
 # 429
@@ -310,7 +739,7 @@ async def test_a_429_holds_everyone_for_its_retry_after():
     askers = Askers(gate, clock)
     await askers.ask("a")
     assert gate.throttled(askers.permits["a"], 2.0) == 2.0
-    gate.leave()
+    askers.leave("a")
     await askers.ask("a again", ticket=0)
     await askers.ask("b")
     assert gate.status().paused == 2.0
@@ -320,6 +749,48 @@ async def test_a_429_holds_everyone_for_its_retry_after():
     await clock.advance(0.001)
     assert askers.order == ["a", "a again", "b"]
     assert gate.status().paused == 0.0
+
+
+async def test_a_429_holds_the_one_who_waits_for_the_place_of_the_refused():
+    gate, clock = gate_of(most=1)
+    askers = Askers(gate, clock)
+    for name in "ab":
+        await askers.ask(name)
+    assert gate.throttled(askers.permits["a"], 2.0) == 2.0
+    askers.leave("a")
+    await clock.advance(1.999)
+    assert askers.order == ["a"]
+    await clock.advance(0.001)
+    assert askers.order == ["a", "b"]
+
+
+async def test_a_429_while_all_places_are_held_unsent_sets_no_timer_and_still_holds(two_a_second):
+    gate, clock, askers = two_a_second
+    await askers.ask("refused")
+    await clock.advance(2.0)
+    for name in "abc":
+        await askers.ask(name, hold=name in "ab")
+    assert gate.throttled(askers.permits["refused"], 5.0) == 5.0
+    assert clock.pending == []
+    askers.leave("b")
+    assert clock.pending == [1007.0], "there is a place, at the end of the pause"
+    await clock.advance_to(1006.99)
+    assert askers.order == ["refused", "a", "b"]
+    await clock.advance_to(1007.0)
+    assert askers.order == ["refused", "a", "b", "c"]
+
+
+async def test_a_429_is_judged_by_its_start_and_not_by_its_grant():
+    gate, clock = gate_of(8.0)
+    first, late, old = [await gate.enter(gate.ticket()) for _ in range(3)]
+    gate.sent(first)
+    gate.sent(old)
+    await clock.advance(0.1)
+    assert gate.throttled(first, None) == pytest.approx(0.25)
+    assert gate.throttled(old, None) == pytest.approx(0.25), "it was on the way already: no new evidence"
+    await clock.advance(1.0)
+    gate.sent(late)  # granted before the first refusal, but started after it
+    assert gate.throttled(late, None) == pytest.approx(0.5)
 
 
 async def test_a_429_that_comes_while_others_wait_moves_their_timer(two_a_second):
@@ -337,15 +808,18 @@ async def test_a_429_that_comes_while_others_wait_moves_their_timer(two_a_second
 
 async def test_a_429_without_retry_after_pauses_and_answers_end_the_streak():
     gate, clock = gate_of(8.0)
-    permit = await gate.enter(gate.ticket())
-    assert gate.throttled(permit, None) == pytest.approx(0.25)
+
+    async def send():
+        permit = await gate.enter(gate.ticket())
+        gate.sent(permit)
+        return permit
+
+    assert gate.throttled(await send(), None) == pytest.approx(0.25)
     await clock.advance(1.0)
-    second = await gate.enter(gate.ticket())
-    assert gate.throttled(second, None) == pytest.approx(0.5)
+    assert gate.throttled(await send(), None) == pytest.approx(0.5)
     await clock.advance(1.0)
-    gate.answered(await gate.enter(gate.ticket()))
-    third = await gate.enter(gate.ticket())
-    assert gate.throttled(third, None) == pytest.approx(0.25)
+    gate.answered(await send())
+    assert gate.throttled(await send(), None) == pytest.approx(0.25)
 
 
 # Deadlines
@@ -388,6 +862,7 @@ async def test_a_ticket_at_the_head_is_judged_by_its_place(two_a_second):
 async def test_a_pause_counts_against_the_deadline():
     gate, _ = gate_of()
     permit = await gate.enter(gate.ticket())
+    gate.sent(permit)
     gate.throttled(permit, 30.0)
     with pytest.raises(DeadlineExceededError, match=r"30\.0 s behind"):
         await gate.enter(gate.ticket(), 1010.0)
@@ -430,9 +905,14 @@ async def test_ready_at_counts_the_queue(two_a_second):
 def test_forget_loop_drops_what_belonged_to_the_loop_that_is_gone():
     gate, clock = gate_of(2.0, most=3)
 
+    async def use():
+        gate.sent(await gate.enter(gate.ticket()))
+
     async def leave_behind():
-        tasks = [asyncio.create_task(gate.enter(gate.ticket())) for _ in range(5)]
+        tasks = [asyncio.create_task(use()) for _ in range(5)]
+        tasks.append(asyncio.create_task(gate.rest(7.0)))
         await settle()
+        assert len(clock.pending) == 2
         return tasks
 
     loop = asyncio.new_event_loop()
@@ -440,6 +920,7 @@ def test_forget_loop_drops_what_belonged_to_the_loop_that_is_gone():
     assert (gate.status().queued, gate.status().in_flight) == (3, 2)
     gate.forget_loop()
     assert (gate.status().queued, gate.status().in_flight) == (0, 0)
+    assert clock.pending == [1007.0], "the timer of the queue is called off"
     for task in tasks:
         task.cancel()
     loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
@@ -455,6 +936,66 @@ def test_forget_loop_drops_what_belonged_to_the_loop_that_is_gone():
         assert askers.order == ["a", "b"]
         assert len(clock.pending) == 0
 
+    asyncio.run(next_loop())
+
+
+async def test_closing_touches_nothing_of_a_loop_that_is_gone(two_a_second):
+    """Its futures call back into a loop that may be closed."""
+    gate, clock, askers = two_a_second
+    for name in "abc":
+        await askers.ask(name)
+    rest = asyncio.create_task(gate.rest(7.0))
+    await settle()
+    gate.forget_loop()
+    gate.close()
+    await settle()
+    assert not askers.tasks["c"].done()
+    assert not rest.done()
+    rest.cancel()
+    await askers.cancel_rest()
+    assert rest.cancelled()
+    assert (gate.status().queued, gate.status().in_flight, clock.pending) == (0, 0, [])
+
+
+@pytest.mark.parametrize("rate", [2.0, INF])
+@pytest.mark.parametrize("hold", [False, True])
+def test_permits_that_leave_after_their_loop_is_gone_make_no_room_in_the_next(rate, hold):
+    gate, clock = gate_of(rate, most=2)
+    permits = []
+
+    async def leave_behind():
+        for _ in range(2):
+            permits.append(await gate.enter(gate.ticket()))
+            if not hold:
+                gate.sent(permits[-1])
+
+    async def next_loop():
+        askers = Askers(gate, clock)
+        if not hold:
+            await clock.advance(1.02)
+        for name in "abcd":
+            await askers.ask(name)
+        assert askers.order == ["a", "b"], "the whole rate can be had: what was not sent does not count"
+        for permit in permits:  # a task of the last loop is cleaned up late
+            gate.leave(permit)
+        await clock.advance(5.0)
+        assert askers.order == ["a", "b"], "two are in flight, as many as may"
+        assert gate.status().in_flight == 2
+        askers.leave("a")
+        askers.leave("b")
+        await settle()
+        assert askers.order == ["a", "b", "c", "d"]
+        askers.leave("c")
+        askers.leave("d")
+        assert gate.status().in_flight == 0
+        for name in "efg":
+            await askers.ask(name, hold=True)
+        await clock.advance(5.0)
+        assert askers.order == ["a", "b", "c", "d", "e", "f"]
+        await askers.cancel_rest()
+
+    asyncio.run(leave_behind())
+    gate.forget_loop()
     asyncio.run(next_loop())
 
 

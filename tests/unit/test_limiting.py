@@ -1,5 +1,6 @@
 """The rate: a table worked out by hand, and the one promise over random schedules: never more than N in a window."""
 
+import heapq
 import math
 
 import pytest
@@ -7,6 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_async.policy.limiting import GUARD, WindowLimiter
+
+
+def begin(limiter, now):
+    """A permit that is used at once."""
+    limiter.grant()
+    limiter.start(now)
 
 
 def paused(limiter, now):
@@ -46,14 +53,14 @@ def test_two_a_second_by_hand():
     # The window is 1.015 s, so the third start is due 1.015 s after the first, the fourth after the second.
     for now, wait in [(0.0, 0.0), (0.5, 0.0)]:
         assert limiter.wait(now) == wait
-        limiter.start(now)
+        begin(limiter, now)
     for now, wait in [(0.5, 0.515), (1.0, 0.015), (1.01, 0.005)]:
         assert limiter.wait(now) == pytest.approx(wait)
     assert limiter.wait(1.015) == 0.0
-    limiter.start(1.015)
+    begin(limiter, 1.015)
     assert limiter.wait(1.015) == pytest.approx(0.5)
     assert limiter.wait(1.515) == 0.0
-    limiter.start(1.515)
+    begin(limiter, 1.515)
     assert limiter.wait(1.6) == pytest.approx(2.03 - 1.6)
 
 
@@ -62,7 +69,7 @@ def test_after_idling_a_whole_burst_may_start_but_no_more():
     for now in (0.0, 100.0):
         for _ in range(3):
             assert limiter.wait(now) == 0.0
-            limiter.start(now)
+            begin(limiter, now)
         assert limiter.wait(now) == pytest.approx(1.015)
 
 
@@ -70,7 +77,7 @@ def test_an_infinite_rate_never_waits():
     limiter = WindowLimiter(math.inf)
     for _ in range(1000):
         assert limiter.wait(5.0) == 0.0
-        limiter.start(5.0)
+        begin(limiter, 5.0)
     assert limiter.ready_at(5.0, 10**6) == 5.0
 
 
@@ -80,7 +87,7 @@ def test_in_the_long_run_nothing_is_lost_but_the_guard():
         if wait := limiter.wait(now):
             now += wait
         else:
-            limiter.start(now)
+            begin(limiter, now)
             starts += 1
     # A burst at each of 0, 1.015, 2.03, ... below 100: 99 bursts of 8.
     assert starts == 99 * 8
@@ -91,15 +98,15 @@ BURSTS = st.none() | st.integers(1, 12)
 PACES = st.lists(st.one_of(st.just(0.0), st.floats(0.0, 0.5), st.floats(0.0, 30.0)), max_size=120)
 
 
-@given(rate=RATES, burst=BURSTS, idle=PACES, begin=st.floats(0, 1e6))
-def test_never_more_than_n_starts_in_any_window(rate, burst, idle, begin):
-    limiter, now, starts = WindowLimiter(rate, burst), begin, []
+@given(rate=RATES, burst=BURSTS, idle=PACES, begins=st.floats(0, 1e6))
+def test_never_more_than_n_starts_in_any_window(rate, burst, idle, begins):
+    limiter, now, starts = WindowLimiter(rate, burst), begins, []
     for pause in idle:
         now += pause
         while wait := limiter.wait(now):
             assert now + wait > now, "waiting takes time, or the caller would spin"
             now += wait
-        limiter.start(now)
+        begin(limiter, now)
         starts.append(now)
     window = limiter.size / rate  # what the service counts; ours is longer by the guard
     for first, beyond in zip(starts, starts[limiter.size :], strict=False):
@@ -114,7 +121,7 @@ def test_a_start_is_never_held_longer_than_the_window_needs(rate, burst, idle):
         expected = starts[-limiter.size] + limiter.window if len(starts) >= limiter.size else now
         assert limiter.wait(now) == pytest.approx(max(0.0, expected - now), abs=1e-9)
         now = max(now, expected)
-        limiter.start(now)
+        begin(limiter, now)
         starts.append(now)
 
 
@@ -124,63 +131,168 @@ def test_a_start_is_never_held_longer_than_the_window_needs(rate, burst, idle):
     idle=PACES,
     ahead=st.integers(0, 60),
     pause=st.none() | st.floats(0, 20),
+    out=st.integers(0, 14),
 )
-def test_ready_at_is_when_stepping_the_limiter_gets_there(rate, burst, idle, ahead, pause):
-    limiter, now = WindowLimiter(rate, burst), 0.0
+def test_ready_at_is_when_stepping_the_limiter_gets_there(rate, burst, idle, ahead, pause, out):
+    limiter, now, granted = WindowLimiter(rate, burst), 0.0, 0
     for seconds in idle:
         now += seconds
         if not limiter.wait(now):
-            limiter.start(now)
+            begin(limiter, now)
+    while granted < out and not limiter.wait(now):
+        limiter.grant()
+        granted += 1
     if pause is not None:
         limiter.throttled(now, now, pause)
     told, moment = limiter.ready_at(now, ahead), now
+    for _ in range(granted):  # as far as can be known: those whose permits are out start now
+        limiter.start(now)
     for _ in range(ahead + 1):
         while wait := limiter.wait(moment):
             moment += wait
-        limiter.start(moment)
+        begin(limiter, moment)
     assert told == pytest.approx(moment, abs=1e-6)
 
 
 def test_asking_changes_nothing():
     limiter = WindowLimiter(2.0)
-    limiter.start(0.0)
+    begin(limiter, 0.0)
     for _ in range(5):
         assert limiter.ready_at(0.0, 1) == pytest.approx(1.015)
         assert limiter.wait(0.0) == 0.0
+    limiter.grant()
+    for _ in range(5):
+        assert limiter.ready_at(0.5, 0) == pytest.approx(1.015)
+        assert limiter.ready_at(0.5, 1) == pytest.approx(1.515), "the one that is out may start now"
+        assert limiter.wait(0.5) == pytest.approx(0.515)
 
 
-# Returned permits
+# Permits that are granted and not yet used
 
 
-def test_a_start_that_did_not_happen_is_forgotten():
+def test_a_start_is_counted_when_it_happens_and_not_when_it_was_granted():
     limiter = WindowLimiter(2.0)
-    limiter.start(0.0)
-    limiter.start(0.25)
+    limiter.grant()
+    limiter.grant()
+    limiter.start(0.9)
+    limiter.start(0.95)
+    assert limiter.wait(1.015) == pytest.approx(0.9), "a window after 0.9, not after the grant at 0"
+    assert limiter.wait(1.914) == pytest.approx(0.001)
+    begin(limiter, 1.915)
+    assert limiter.wait(1.915) == pytest.approx(0.05)
+
+
+def test_granted_permits_take_their_places_until_they_start():
+    limiter = WindowLimiter(2.0)
+    limiter.grant()
+    assert limiter.wait(0.0) == 0.0
+    begin(limiter, 0.5)
+    assert limiter.wait(0.5) == pytest.approx(1.015), "one has started, one will: the first of them counts"
+    assert limiter.wait(1.515) == 0.0, "whose window is over, however late the other is"
+    limiter.grant()
+    assert limiter.wait(100.0) == math.inf, "both places are held by permits that have not started"
+    limiter.start(100.0)
+    assert limiter.wait(100.0) == pytest.approx(1.015)
+
+
+def test_without_a_rate_permits_that_are_out_hold_nobody():
+    limiter = WindowLimiter(math.inf)
+    for _ in range(1000):
+        limiter.grant()
+    assert limiter.wait(0.0) == 0.0
+    limiter.throttled(0.0, 0.0, 2.0)
+    assert limiter.wait(0.0) == pytest.approx(2.0), "the pause is all"
+
+
+def test_a_pause_does_not_hide_that_all_places_are_held():
+    limiter = WindowLimiter(2.0)
+    limiter.grant()
+    limiter.grant()
+    limiter.throttled(0.0, 0.0, 0.5)
+    assert limiter.wait(0.0) == limiter.wait(0.6) == math.inf
+    limiter.give_back()
+    assert limiter.wait(0.0) == pytest.approx(0.5)
+    assert limiter.wait(0.6) == 0.0
+
+
+def test_a_permit_that_was_not_used_is_forgotten():
+    limiter = WindowLimiter(2.0)
+    begin(limiter, 0.0)
+    limiter.grant()
     assert limiter.wait(0.25) > 0
-    limiter.give_back(0.25)
+    limiter.give_back()
     assert limiter.wait(0.25) == 0.0
-    limiter.start(0.5)
+    begin(limiter, 0.5)
     assert limiter.wait(0.5) == pytest.approx(0.515), "the start at 0 still counts"
 
 
-def test_only_one_of_two_starts_at_the_same_time_is_given_back():
+def test_only_one_of_two_granted_at_the_same_time_is_given_back():
     limiter = WindowLimiter(2.0)
-    limiter.start(0.0)
-    limiter.start(0.0)
-    limiter.give_back(0.0)
+    limiter.grant()
+    limiter.grant()
+    assert limiter.wait(0.0) == math.inf
+    limiter.give_back()
     assert limiter.wait(0.0) == 0.0
+    limiter.grant()
+    assert limiter.wait(0.0) == math.inf
+    limiter.start(0.0)
     limiter.start(0.0)
     assert limiter.wait(0.0) == pytest.approx(1.015)
 
 
 @pytest.mark.parametrize("rate", [2.0, math.inf])
-def test_giving_back_what_is_long_forgotten_is_harmless(rate):
+def test_forgetting_what_was_granted_frees_its_places_and_no_others(rate):
     limiter = WindowLimiter(rate)
-    limiter.give_back(5.0)
-    limiter.start(0.0)
-    assert limiter.wait(100.0) == 0.0
-    limiter.give_back(0.0)
-    assert limiter.wait(100.0) == 0.0
+    limiter.forget_granted()
+    begin(limiter, 0.0)
+    limiter.grant()
+    limiter.forget_granted()
+    limiter.forget_granted()
+    assert limiter.wait(0.0) == 0.0
+    begin(limiter, 0.0)
+    assert limiter.wait(0.0) == (pytest.approx(1.015) if rate == 2.0 else 0.0), "the starts count on"
+
+
+DELAYS = st.just(0.0) | st.floats(0.0, 0.01) | st.floats(0.0, 3.0)
+
+
+@given(
+    rate=RATES,
+    burst=BURSTS,
+    asks=st.lists(st.tuples(st.just(0.0) | st.floats(0.0, 2.0), DELAYS, st.booleans() | st.just(True)), max_size=80),
+    begins=st.floats(0, 1e6),
+)
+def test_never_more_than_n_starts_in_any_window_however_late_each_comes(rate, burst, asks, begins):
+    """Each permit starts a while after its grant, or is given back: the window counts the starts alone."""
+    limiter, now, starts = WindowLimiter(rate, burst), begins, []
+    out = []  # when each permit that is out starts or comes back, and which of the two
+
+    def turn_to(moment):
+        nonlocal now
+        while out and out[0][0] <= moment:
+            now, used = heapq.heappop(out)
+            if used:
+                limiter.start(now)
+                starts.append(now)
+            else:
+                limiter.give_back()
+        now = moment
+
+    for idle, delay, used in asks:
+        turn_to(now + idle)
+        while wait := limiter.wait(now):
+            recent = [at for at in starts if at + limiter.window > now]
+            assert len(recent) + len(out) >= limiter.size, "nobody waits while there is room"
+            assert (wait == math.inf) == (len(out) >= limiter.size), "no timer helps only if all places are out"
+            if wait < math.inf:
+                assert now + wait > now, "waiting takes time, or the caller would spin"
+            turn_to(min(now + wait, out[0][0]) if out else now + wait)
+        limiter.grant()
+        heapq.heappush(out, (now + delay, used))
+    turn_to(math.inf)
+    window = limiter.size / rate  # what the service counts; ours is longer by the guard
+    for first, beyond in zip(starts, starts[limiter.size :], strict=False):
+        assert beyond - first > window, f"{limiter.size + 1} starts in {beyond - first} s"
 
 
 # Pauses
@@ -272,8 +384,8 @@ def test_a_retry_after_counts_even_on_the_answer_to_an_old_request():
 
 def test_after_the_pause_the_window_counts_as_before():
     limiter = WindowLimiter(2.0)
-    limiter.start(0.0)
-    limiter.start(0.0)
+    begin(limiter, 0.0)
+    begin(limiter, 0.0)
     limiter.throttled(0.1, 0.0, 0.5)
     assert limiter.wait(0.1) == pytest.approx(0.915), "the window is longer than the pause"
     limiter.throttled(0.1, 0.0, 2.0)

@@ -11,7 +11,7 @@ from support.bodies import exchange_of, wire, wire_files
 from rerank_async import RerankModels
 from rerank_async.policy.merging import merge_envelopes, rank
 from rerank_async.policy.wire import decode_answer
-from rerank_async.values.response import RerankResponse, RerankResult, ResponseStats, ServiceWarning
+from rerank_async.values.response import NO_EXTRA, RerankResponse, RerankResult, ResponseStats, ServiceWarning
 
 
 def response_of(name):
@@ -21,9 +21,9 @@ def response_of(name):
     result = decode_answer(
         *exchange_of(name), url="u", count=3 if cut else len(body["results"]), top_n=2 if cut else None, echo=True
     )
-    return RerankResponse(
-        results=rank([(0, result)], None, top_n=None, texts=None), **merge_envelopes([result.envelope], "asked-for")
-    )
+    said = merge_envelopes([result.envelope])._asdict()
+    said |= {"model_id": said["model_id"] or "asked-for", "extra": said["extra"] or NO_EXTRA}
+    return RerankResponse(results=rank([(0, result)], None, top_n=None, texts=None), **said)
 
 
 def ranked(body):

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from rerank_async.values.secret import Secret
+from rerank_async.values.secret import SealedBytes, Secret
 
 WORD = "correct-horse"
 
@@ -59,12 +59,21 @@ def test_a_secret_is_true_if_it_holds_anything():
     assert not Secret("")
 
 
-@pytest.mark.parametrize("value", [None, 1, b"x", ["x"]])
+@pytest.mark.parametrize("value", [None, 1, 1.5, True, ["x"]])
 def test_of_wraps_a_str_and_passes_the_rest_on(value):
     assert Secret.of(value) is value
     wrapped = Secret.of(WORD)
     assert isinstance(wrapped, Secret)
     assert Secret.of(wrapped) is wrapped
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_bytes_are_not_kept_at_all(kind):
+    sealed = Secret.of(kind(WORD.encode()))
+    assert type(sealed) is SealedBytes
+    assert vars(sealed) == {}, "there is nothing in it that could show"
+    assert WORD not in repr(sealed)
+    assert Secret.of(sealed) is sealed
 
 
 def test_it_has_no_dict_in_which_a_debugger_finds_it():

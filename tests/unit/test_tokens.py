@@ -8,6 +8,7 @@ from support.bodies import as_bytes, exchange_of, wire
 from support.clock import FakeClock, settle
 from support.codecs import NAMES, use_codec
 
+from rerank_async import __version__
 from rerank_async.auth import GivenToken, IamApiKey, choose_flow
 from rerank_async.auth.grant import TokenGrant
 from rerank_async.auth.iam import token_url
@@ -408,7 +409,8 @@ def test_the_request_is_the_documented_one_to_the_letter():
     recorded = wire("token_request_apikey")
     request = FLOW.request()
     assert request.url == "https://iam.example/identity/token"
-    assert dict(request.headers) == recorded["headers"]
+    # The documented headers, and who asks, as every request to the service says.
+    assert dict(request.headers) == recorded["headers"] | {"User-Agent": f"rerank_async/{__version__}"}
     assert [list(pair) for pair in parse_qsl(request.body.reveal(), strict_parsing=True)] == recorded["body"]
     assert (
         request.body.reveal()

@@ -81,7 +81,8 @@ def test_a_recorded_error_has_the_class_and_says_what_the_body_said(name):
     assert found.trace == body.get("trace")
     assert str(found).startswith(f"{URL} answered {found.status}")
     for words in re.findall(r"'message': [\"'](.*?)[\"'][,}]", str(body)):
-        assert words in str(found)
+        assert words.rstrip(".") in str(found), "all of it but its full stop, so that what follows reads on"
+    assert not re.search(r"\.\.|\.\s*\[|\.$", str(found)), "no stop is doubled, none hangs"
     assert (f"[trace {found.trace}]" in str(found)) == (found.trace is not None)
     assert found.retry_after == (2.0 if name == "error_429_retry_after" else None)
 
@@ -221,7 +222,7 @@ def test_words_about_length_without_the_code_are_not():
         (
             {"errorCode": "BXNIM0415E", "errorMessage": "No such key.", "context": {"requestId": "r1"}},
             "BXNIM0415E",
-            "No such key.",
+            f"{URL} answered 400 BXNIM0415E: No such key [trace r1]",
             "r1",
         ),
         ({"errorCode": "X", "context": "odd"}, "X", None, None),
