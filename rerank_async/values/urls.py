@@ -42,7 +42,8 @@ def normal_url(url: object, argument: str) -> str:
         raise InvalidArgumentError(f"{argument} holds characters that an address cannot have", argument=argument)
     if "://" not in text and "." not in text and "localhost" not in text:  # perhaps a key in the wrong place: not shown
         raise InvalidArgumentError(
-            f"{argument} is not an address such as https://us-south.ml.cloud.ibm.com", argument=argument
+            f"{argument} has no scheme and is not an address such as https://us-south.ml.cloud.ibm.com",
+            argument=argument,
         )
     if "://" not in text:
         raise InvalidArgumentError(
