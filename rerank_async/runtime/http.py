@@ -249,7 +249,9 @@ def error_for(exc: BaseException, url: URL) -> RerankError:
         early = isinstance(exc, aiohttp.ConnectionTimeoutError)
         return too_late(where, "connection to" if early else "whole answer from", "connect" if early else "request")
     if isinstance(exc, aiohttp.ClientConnectorError):
-        reason = exc.os_error.strerror or exc.os_error
+        number = exc.os_error.errno
+        # asyncio words it by its own calls; those of name look-ups (negative numbers) are good.
+        reason = os.strerror(number) if number is not None and number > 0 else exc.os_error.strerror or exc.os_error
         message = f"cannot connect to {where}: {reason}. Check the URL, the network and that the service is up"
     elif isinstance(exc, aiohttp.ClientPayloadError):
         message = f"the connection broke in the middle of the answer of {where}"

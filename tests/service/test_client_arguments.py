@@ -214,12 +214,13 @@ async def test_a_client_from_the_environment_works(server, monkeypatch):
 
 
 def test_plain_http_to_a_host_that_is_named_is_accepted():
-    AsyncRerank(
+    client = AsyncRerank(
         "lexical",
         credentials={"url": "http://ml.example", "token": "t"},
         project_id="p",
         allow_http_hosts=("ml.example",),
     )
+    assert client.api_client.url == "http://ml.example"
 
 
 async def test_a_ca_file_that_is_none_is_refused_before_anything_is_sent(server, tmp_path):

@@ -175,6 +175,8 @@ async def test_closing_twice_and_closing_what_was_never_used_is_harmless(server)
         async with asyncio.TaskGroup() as group:
             for _ in range(3):
                 group.create_task(client.aclose())
+        with pytest.raises(ClientClosedError):
+            await rank_bread(client)
 
 
 async def test_closing_releases_the_connections(server):
@@ -405,10 +407,11 @@ def test_making_a_client_needs_no_loop():
 
 
 def test_a_client_that_was_never_used_needs_no_closing():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
         client_for(None, credentials={"url": "http://127.0.0.1:9", "token": "made-up"}, project_id="p")
         gc.collect()
+    assert heard == []
 
 
 # Warnings

@@ -305,6 +305,7 @@ async def test_closed_with_nothing_under_way_and_closed_twice():
     await cache.get()
     await cache.aclose()
     await cache.aclose()
+    assert cache.exchanges == 1
 
 
 async def test_a_closed_cache_starts_no_exchange():
