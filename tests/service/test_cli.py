@@ -49,8 +49,19 @@ def environment(server=None, **more):
 async def start(*args, server=None, command=CLI, **more):
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        *command, *args, stdin=pipe, stdout=pipe, stderr=pipe, env=environment(server, **more)
+        *command,
+        *args,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        env=environment(server, **more),
+        preexec_fn=heed_ctrl_c,
     )
+
+
+def heed_ctrl_c():
+    """A shell that runs the suite in the background has it ignore SIGINT, and every child inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 async def run(*args, stdin=LINES, server=None, command=CLI, **more):
