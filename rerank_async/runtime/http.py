@@ -143,7 +143,7 @@ class Http:
 
     def forget_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """The next loop begins: the session of the last one is left to that loop's own end, which closes it."""
-        if not loop.is_closed():
+        if self._keeper is not None and not loop.is_closed():
             self._left_behind.append(self._keeper)
         self._keeper = self._session = self._watch = None
 
