@@ -83,6 +83,13 @@ def _retry_after(_: click.Context, __: click.Parameter, value: str | None) -> bo
     help="The key it takes; choose one, it is no secret of yours.",
 )
 @click.option("--project-id", default="local-project", show_default=True, help="The project it takes.")
+@click.option(
+    "--tls-cert",
+    type=click.Path(),
+    metavar="FILE",
+    help="Serve https with this certificate (PEM), for the name or address of --host.  [default: plain http]",
+)
+@click.option("--tls-key", type=click.Path(), metavar="FILE", help="Its private key (PEM), without a passphrase.")
 def serve(*, list_faults: bool, **options: Any) -> None:
     """Serve the rerank API on this machine, until Ctrl-C or SIGTERM.
 
@@ -98,12 +105,13 @@ def serve(*, list_faults: bool, **options: Any) -> None:
         columns = (Column("fault"), Column("where"), Column("what the client sees", last=True))
         write_rows(columns, [[name, kind.door, kind.description] for name, kind in FAULTS.items()])
         return
-    asyncio.run(_serve(_arguments(options)))
+    asyncio.run(_serve(_arguments(options), options["tls_cert"]))
 
 
 def _arguments(options: dict[str, Any]) -> dict[str, Any]:
     """The options in the words of `rerank_async.server.serve`."""
     from rerank_async.server import Latency, RateLimit
+    from rerank_async.server.tls import server_context
 
     limit = {"window": options["window"], "kind": options["limit_kind"], "retry_after": options["retry_after"]}
     given = {name: value for name, value in limit.items() if value is not None}
@@ -119,12 +127,13 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
             "token_lifetime": options["token_lifetime"],
             "api_key": options["api_key"],
             "project_id": options["project_id"],
+            "ssl_context": server_context(options["tls_cert"], options["tls_key"], names=("--tls-cert", "--tls-key")),
         }
     except (TypeError, ValueError) as exc:
         raise InputError(str(exc)) from exc
 
 
-async def _serve(arguments: dict[str, Any]) -> None:
+async def _serve(arguments: dict[str, Any], tls_cert: str | None) -> None:
     from rerank_async import server
 
     stopped = asyncio.Event()
@@ -138,7 +147,7 @@ async def _serve(arguments: dict[str, Any]) -> None:
             raise InputError(str(exc)) from exc
         except OSError as exc:
             raise InputError(_no_address(exc, arguments["host"], arguments["port"])) from exc
-        _announce(running, arguments["host"])
+        _announce(running, arguments["host"], tls_cert)
         await stopped.wait()
     throttled = f", {running.counts.throttled} of them answered with a 429" if running.counts.throttled else ""
     note(f"stopped after {running.counts.rerank} rerank requests{throttled}")
@@ -150,12 +159,13 @@ def _no_address(exc: OSError, host: str, port: int) -> str:
     return f"{where}: {reason}; choose another --host or --port (0 is any free one)"
 
 
-def _announce(running: Server, host: str) -> None:
+def _announce(running: Server, host: str, tls_cert: str | None) -> None:
     from rerank_async.server import LexicalScorer, MiniLMScorer
 
     url = running.url.replace(f"//{host}:", f"//{_EVERYWHERE.get(host, host)}:").replace("//[::]:", "//[::1]:")
     if not is_loopback(host):
-        note(f"warning: {host} is not loopback, so whoever reaches this machine can use the server, over plain http")
+        how = "" if tls_cert else ", over plain http"
+        note(f"warning: {host} is not loopback, so whoever reaches this machine can use the server{how}")
     exports = {
         "WATSONX_URL": url,
         "WATSONX_APIKEY": running.api_key,
@@ -167,7 +177,17 @@ def _announce(running: Server, host: str) -> None:
         "In another terminal:",
         "  export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in exports.items()),
         f"  rerank-async rank 'how do I copy a folder' README.md --model {MiniLMScorer.model_id}",
+        *_trust(tls_cert),
         "Ctrl-C stops it.",
     )
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
+
+
+def _trust(tls_cert: str | None) -> tuple[str, ...]:
+    if tls_cert is None:
+        return ()
+    return (
+        f"Clients have to trust the certificate in {tls_cert}, by a CA file: that of whoever signed it",
+        "  on the command line: SSL_CERT_FILE=ca.pem; in Python: AsyncRerank(..., verify='ca.pem')",
+    )

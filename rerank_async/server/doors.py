@@ -1,4 +1,4 @@
-"""The three routes of the service: rerank, token, model specs."""
+"""The routes that a rerank client needs: rerank, token, model specs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from aiohttp import hdrs, web
 
 from rerank_async.server import bodies
 from rerank_async.server.answering import rerank_body
+from rerank_async.server.bearer import check_token
 from rerank_async.server.bodies import Refusal
 from rerank_async.server.faults import FAULTS, Drawn, FaultPlan
 from rerank_async.server.issuing import TokenIssuer
@@ -99,7 +100,7 @@ class RerankDoor:
             )
 
     async def _answer(self, request: web.Request, visit: _Visit) -> web.StreamResponse:
-        self._check_token(request)
+        check_token(request, self._issuer, self._clock())
         self._check_limit(visit)
         check_version(request.query.get("version"))
         asked = read_rerank(await request.read(), self._settings.max_inputs)
@@ -109,14 +110,6 @@ class RerankDoor:
         if drawn is not None:
             return await self._misbehave(request, visit, asked, drawn)
         return json_reply(200, await self._score(asked), visit.headers)
-
-    def _check_token(self, request: web.Request) -> None:
-        scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-        standing = self._issuer.standing(token.strip(), self._clock()) if scheme.lower() == "bearer" else "unknown"
-        if standing == "expired":
-            raise bodies.token_expired()
-        if standing == "unknown":
-            raise bodies.token_not_valid()
 
     def _check_limit(self, visit: _Visit) -> None:
         if self._limiter is None:

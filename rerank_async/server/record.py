@@ -41,6 +41,7 @@ class Counts:
         tokens: Tokens given out at the token door.
         token_requests: Requests that reached the token door.
         specs: Requests for the model specs.
+        platform: Requests for a project or a space.
         in_flight: Rerank requests being worked on now.
         max_in_flight: The most of them at once so far.
         statuses: Rerank answers by status.
@@ -53,6 +54,7 @@ class Counts:
     tokens: int = 0
     token_requests: int = 0
     specs: int = 0
+    platform: int = 0
     in_flight: int = 0
     max_in_flight: int = 0
     statuses: Counter[int] = attrs.Factory(Counter)

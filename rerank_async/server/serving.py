@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
@@ -18,9 +20,11 @@ from rerank_async.server.issuing import TokenIssuer
 from rerank_async.server.lexical import LexicalScorer
 from rerank_async.server.minilm import MiniLMScorer
 from rerank_async.server.options import Latency, RateLimit, count, seconds
+from rerank_async.server.platform import PROJECT_PATH, SPACE_PATH, PlatformDoor
 from rerank_async.server.record import Arrival, Counts
 from rerank_async.server.scoring import Scorer
 from rerank_async.server.settings import Settings
+from rerank_async.server.tls import server_context
 from rerank_async.values import contract
 
 logger: Final = logging.getLogger("rerank_async.server")
@@ -33,7 +37,7 @@ class Server:
     """A running server; made by `serve`.
 
     Attributes:
-        url: ``http://host:port``, for ``Credentials(url=...)``.
+        url: ``http://host:port``, or ``https://host:port`` with TLS, for ``Credentials(url=...)``.
         token_url: The whole URL of the token route, for ``Credentials(auth_url=...)``.
         api_key: The API key that the token route takes.
         project_id: The project that is accepted; None: any.
@@ -52,6 +56,8 @@ class Server:
         self._rerank = RerankDoor(settings, self._issuer, self.counts)
         self._token = TokenDoor(settings, self._issuer, self.counts)
         self._specs = SpecsDoor(settings, self.counts)
+        self._project = PlatformDoor("project", settings, self._issuer, self.counts)
+        self._space = PlatformDoor("space", settings, self._issuer, self.counts)
 
     def __repr__(self) -> str:
         return f"Server({self.url!r})"
@@ -79,13 +85,15 @@ class Server:
         self._issuer.revoke(time.monotonic())
 
     @asynccontextmanager
-    async def running(self, host: str, port: int) -> AsyncIterator[Server]:
-        """Listen while the context is open."""
+    async def running(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+        """Listen while the context is open; with a context for TLS, for nothing but TLS."""
         app = build_app(
             {
                 ("POST", contract.RERANK_PATH): self._rerank.handle,
                 ("POST", contract.TOKEN_PATH): self._token.handle,
                 ("GET", contract.MODEL_SPECS_PATH): self._specs.handle,
+                ("GET", PROJECT_PATH): self._project.handle,
+                ("GET", SPACE_PATH): self._space.handle,
             },
             self._settings.max_body,
         )
@@ -100,9 +108,10 @@ class Server:
         )
         await runner.setup()
         try:
-            site = web.TCPSite(runner, host, port)
+            site = web.TCPSite(runner, host, port, ssl_context=tls)
             await site.start()
-            self.url = f"http://{f'[{host}]' if ':' in host else host}:{site.port}"
+            scheme = "http" if tls is None else "https"
+            self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{site.port}"
             yield self
         finally:
             await runner.cleanup()
@@ -125,13 +134,17 @@ async def serve(
     token_latency: float = 0.0,
     max_inputs: int = contract.MAX_INPUTS,
     seed: int = 0,
+    tls_cert: str | os.PathLike[str] | None = None,
+    tls_key: str | os.PathLike[str] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Server]:
     """Run a local server in this event loop for as long as the context is open.
 
     Leaving the context stops it at once: requests in flight are cancelled and their connections closed.
 
     Args:
-        host: Where to listen. Not loopback: anyone who reaches it and knows the API key can use it, over plain HTTP.
+        host: Where to listen. Not loopback: anyone who reaches it and knows the API key can use it,
+            over plain HTTP unless there is a certificate.
         port: 0: any free port; see `Server.url`.
         scorers: Model id to scorer. None: ``lexical``, and ``sentence-transformers/all-minilm-l6-v2``, which is loaded
             when first asked for and needs ``rerank_async[local]``. Scorers given are not closed.
@@ -146,16 +159,22 @@ async def serve(
         token_latency: Seconds that the token route takes.
         max_inputs: The most inputs of one request.
         seed: Seeds the faults.
+        tls_cert: Listen with TLS: the PEM file of the server's certificate, and of the authorities between it and the
+            root, if any. It has to be one for `host`. None: plain HTTP. Clients trust its authority by a CA file:
+            ``verify="ca.pem"``.
+        tls_key: The PEM file of its private key, without a passphrase; the same file, if it holds both.
+        ssl_context: A server's context instead of the two files.
 
     Yields:
         The running server.
 
     Raises:
-        ValueError: A value out of range, or an unknown fault or model.
+        ValueError: A value out of range, an unknown fault or model, or files for TLS that are missing or do not fit.
         TypeError: A value of the wrong type.
         ModelUnavailableError: A model in `preload` cannot be loaded.
         OSError: The address cannot be listened on.
     """
+    tls = server_context(tls_cert, tls_key, ssl_context)
     own = {} if scorers is not None else _default_scorers()
     settings = Settings(
         scorers=own if scorers is None else dict(scorers),
@@ -172,7 +191,7 @@ async def serve(
     )
     try:
         await _preload(settings.scorers, preload)
-        async with Server(settings).running(host, port) as server:
+        async with Server(settings).running(host, port, tls) as server:
             yield server
     finally:
         for scorer in own.values():

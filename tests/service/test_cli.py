@@ -12,6 +12,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from support.certificates import certificate_files
 
 from rerank_async import AsyncRerank
 from rerank_async.cli.app import group
@@ -549,6 +550,40 @@ async def test_a_port_in_use_is_a_sentence(server):
     ran = await run("serve", "--port", server.url.rpartition(":")[2])
     assert ran.code == Exit.USAGE
     assert "in use" in one_sentence(ran)
+
+
+async def test_serve_speaks_tls_and_says_how_to_trust_it(tmp_path):
+    files = certificate_files(tmp_path)
+    process, said = await serving("--tls-cert", files.cert, "--tls-key", files.key)
+    given = exported(said)
+    assert given["WATSONX_URL"].startswith("https://127.0.0.1:")
+    assert f"trust the certificate in {files.cert}" in said
+    assert "SSL_CERT_FILE=ca.pem" in said
+    assert "verify='ca.pem'" in said
+    trusting, doubting = await run(*RANK, **given, SSL_CERT_FILE=files.ca), await run(*RANK, **given)
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert (trusting.code, trusting.rows[0][3]) == (0, TEXTS[1])
+    assert doubting.code == Exit.SERVICE
+    assert "certificate" in one_sentence(doubting)
+    assert err.decode() == "rerank-async: stopped after 1 rerank requests\n"
+
+
+async def test_bad_files_for_tls_are_a_sentence_that_names_option_and_file(tmp_path):
+    files = certificate_files(tmp_path)
+    (tmp_path / "other").mkdir()
+    other = certificate_files(tmp_path / "other")
+    (tmp_path / "tls_key.txt").write_text("no key")
+    for options, words in [
+        (("--tls-cert", files.cert), "--tls-cert needs --tls-key"),
+        (("--tls-key", files.key), "--tls-key needs --tls-cert"),
+        (("--tls-cert", "gone.pem", "--tls-key", files.key), "--tls-cert 'gone.pem' cannot be read: No such file"),
+        (("--tls-cert", files.cert, "--tls-key", str(tmp_path / "tls_key.txt")), "tls_key.txt' is no PEM file"),
+        (("--tls-cert", files.cert, "--tls-key", other.key), "do not belong together"),
+    ]:
+        ran = await run("serve", "--port", "0", *options)
+        assert ran.code == Exit.USAGE
+        assert words in one_sentence(ran)
 
 
 async def test_serving_beyond_this_machine_warns_and_names_an_address_that_works():
