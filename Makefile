@@ -3,14 +3,16 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DATA   ?=
+INTEROP ?= .venv-interop
 
-.PHONY: help demo test lint type format bench serve test-data clean
+.PHONY: help demo test lint type format bench interop serve test-data clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       rerank a real list by a real model on the local server"
 	@echo "make test       lint, types and the whole test suite"
 	@echo "make lint|type|format   one of them alone"
+	@echo "make interop    three other clients from PyPI against the local server: their rankings against ours"
 	@echo "make bench      client CPU per call as a ratio to bare aiohttp, import time, pacing"
 	@echo "make serve      the local server, until Ctrl-C"
 	@echo "make test-data DATA=FOLDER   BEIR folders: HTTP ranking against direct ranking, nDCG@10"
@@ -56,9 +58,19 @@ test: $(VENV)/.dev lint type
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
 
+# Each client has a virtual environment of its own, made anew when its pinned versions change.
+$(INTEROP)/%/.made: tests/interop/requirements/%.txt | $(BIN)/pip
+	rm -rf $(INTEROP)/$*
+	$(PYTHON) -m venv $(INTEROP)/$*
+	$(INTEROP)/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement $<
+	@touch $@
+
+interop: $(VENV)/.dev $(foreach client,ibm langchain litellm,$(INTEROP)/$(client)/.made)
+	PYTHONPATH=tests $(BIN)/python -m interop.run $(INTEROP)
+
 test-data: $(VENV)/.dev
 	@test -n "$(DATA)" || { echo "Say where the BEIR folders are: make test-data DATA=FOLDER" >&2; exit 1; }
 	$(BIN)/python benchmarks/beir.py "$(DATA)"
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(INTEROP) .mypy_cache .pytest_cache .ruff_cache .hypothesis
