@@ -124,7 +124,8 @@ def _times(made_at: datetime) -> dict[str, str]:
 
 
 def _storage() -> dict[str, Any]:
-    return {"type": "bmcos_object_storage", "guid": _STORAGE_ID, "properties": {"bucket_name": "local"}}
+    crn = f"crn:v1:bluemix:public:cloud-object-storage:global:a/{_ACCOUNT_ID}:{_STORAGE_ID}::"
+    return {"type": "bmcos_object_storage", "guid": _STORAGE_ID, "resource_crn": crn}
 
 
 def _compute() -> dict[str, Any]:
