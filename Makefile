@@ -61,8 +61,8 @@ bench: $(VENV)/.dev
 # Each client has a virtual environment of its own, made anew when its pinned versions change.
 $(INTEROP)/%/.made: tests/interop/requirements/%.txt | $(BIN)/pip
 	rm -rf $(INTEROP)/$*
-	$(PYTHON) -m venv $(INTEROP)/$*
-	$(INTEROP)/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement $<
+	$(PYTHON) -m venv --without-pip $(INTEROP)/$*
+	$(BIN)/python -m pip --python $(INTEROP)/$* install --quiet --disable-pip-version-check --no-compile --requirement $<
 	@touch $@
 
 interop: $(VENV)/.dev $(foreach client,ibm langchain litellm,$(INTEROP)/$(client)/.made)

@@ -37,7 +37,7 @@ def rerank_body(request: RerankRequest, scored: Scored, created_at: datetime) ->
     body: dict[str, Any] = {
         "model_id": request.model_id,
         "model_version": MODEL_VERSION,
-        "created_at": _timestamp(created_at),
+        "created_at": timestamp(created_at),
         "results": results,
         "input_token_count": scored.input_token_count,
     }
@@ -46,6 +46,6 @@ def rerank_body(request: RerankRequest, scored: Scored, created_at: datetime) ->
     return body
 
 
-def _timestamp(moment: datetime) -> str:
-    # RFC 3339 with milliseconds and Z, as "2025-06-15T14:15:09.622Z" in IBM's fixtures.
+def timestamp(moment: datetime) -> str:
+    """Give RFC 3339 with milliseconds and Z, as "2025-06-15T14:15:09.622Z" in IBM's fixtures."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from aiohttp import web
 
 from rerank_async.server import bodies
+from rerank_async.server.answering import timestamp
 from rerank_async.server.bearer import check_token
 from rerank_async.server.bodies import Refusal
 from rerank_async.server.issuing import TokenIssuer
@@ -119,8 +120,7 @@ def space_body(space_id: str, made_at: datetime) -> dict[str, Any]:
 
 
 def _times(made_at: datetime) -> dict[str, str]:
-    words = made_at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-    return {"created_at": words, "updated_at": words}
+    return {"created_at": timestamp(made_at), "updated_at": timestamp(made_at)}
 
 
 def _storage() -> dict[str, Any]:
