@@ -58,17 +58,13 @@ async def row_of(name, answering, place, orders):
     """
     async with AsyncExitStack() as stack:
         scene = await scenes(stack, name, place.scorers, place.files)
-        failures = []
-        # Processes of their own: what a client was told of an authority, it may remember.
+        # Processes of their own: what a client was told of an authority, it may remember. One after the other: the
+        # first compiles what the client imports, for the others too.
         asked = {place.files.ca: [*scene.rankings, *scene.habits], None: [scene.untold], place.other_ca: [scene.misled]}
         try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(answering(ca_file, calls)) for ca_file, calls in asked.items()]
-        except* DriverError as failed:
-            failures = [str(exc) for exc in failed.exceptions]
-        if failures:
-            return Row(name, faults=failures)
-        reports = [task.result() for task in tasks]
+            reports = [await answering(ca_file, calls) for ca_file, calls in asked.items()]
+        except DriverError as exc:
+            return Row(name, faults=[str(exc)])
         versions = [f"{distribution} {version}" for distribution, version in reports[0]["versions"].items()]
         row = Row(versions[0], beside=", ".join(versions[1:]))
         strayed = {host for report in reports for host in report["strayed"]}
