@@ -10,19 +10,18 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import attrs
 from aiohttp import hdrs, web
 
 from rerank_async.server import bodies
 from rerank_async.server.answering import rerank_body
 from rerank_async.server.bearer import check_token
 from rerank_async.server.bodies import Refusal
-from rerank_async.server.faults import FAULTS, Drawn, FaultPlan
+from rerank_async.server.faults import FAULTS, Drawn
 from rerank_async.server.issuing import TokenIssuer
 from rerank_async.server.limiters import limiter_for
 from rerank_async.server.misbehaviour import Scene
 from rerank_async.server.reading import RerankRequest, check_version, read_rerank
-from rerank_async.server.record import Arrival, Counts
+from rerank_async.server.record import Arrival, Counts, Visit
 from rerank_async.server.replies import TRACE_HEADER, as_refusal, json_reply, refused
 from rerank_async.server.scoring import ModelUnavailableError, OverlengthError
 from rerank_async.server.settings import Settings
@@ -31,18 +30,7 @@ from rerank_async.values import contract
 
 _INSTANCE_ID: Final = "00000000-0000-4000-8000-000000000001"
 _USER_ID: Final = "local-user"
-
-
-@attrs.define
-class _Visit:
-    """What is known of a rerank request while it is worked on."""
-
-    arrived_at: float
-    headers: dict[str, str]
-    inputs: int | None = None
-    model_id: str | None = None
-    fault: str | None = None
-    status: int | None = None
+_THROTTLING: Final = frozenset({"rate_limited", "pool_full"})
 
 
 class RerankDoor:
@@ -67,11 +55,11 @@ class RerankDoor:
         self._counts = counts
         self._clock = clock
         self._limiter = None if settings.limit is None else limiter_for(settings.limit)
-        self._plan = FaultPlan(settings.faults, "rerank", settings.seed)
+        self._plan = settings.plan("rerank")
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, and record it however it ends."""
-        visit = _Visit(self._clock(), {TRACE_HEADER: bodies.new_trace()})
+        visit = Visit(self._clock(), {TRACE_HEADER: bodies.new_trace()})
         counts = self._counts
         counts.rerank += 1
         counts.in_flight += 1
@@ -99,7 +87,9 @@ class RerankDoor:
                 )
             )
 
-    async def _answer(self, request: web.Request, visit: _Visit) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, visit: Visit) -> web.StreamResponse:
+        if self._settings.watcher is not None:
+            self._settings.watcher(request, await request.read(), visit)
         check_token(request, self._issuer, self._clock())
         self._check_limit(visit)
         check_version(request.query.get("version"))
@@ -111,7 +101,7 @@ class RerankDoor:
             return await self._misbehave(request, visit, asked, drawn)
         return json_reply(200, await self._score(asked), visit.headers)
 
-    def _check_limit(self, visit: _Visit) -> None:
+    def _check_limit(self, visit: Visit) -> None:
         if self._limiter is None:
             return
         verdict = self._limiter.admit(self._clock())
@@ -124,7 +114,7 @@ class RerankDoor:
             self._add_retry_after(visit, verdict.retry_after)
             raise bodies.rate_limited(limit, _INSTANCE_ID, _USER_ID)
 
-    def _add_retry_after(self, visit: _Visit, delay: float) -> None:
+    def _add_retry_after(self, visit: Visit, delay: float) -> None:
         retry_after = self._settings.retry_after(delay)
         if retry_after is not None:
             visit.headers[hdrs.RETRY_AFTER] = retry_after
@@ -156,14 +146,20 @@ class RerankDoor:
         return rerank_body(asked, scored, datetime.now(UTC))
 
     async def _misbehave(
-        self, request: web.Request, visit: _Visit, asked: RerankRequest, drawn: Drawn
+        self, request: web.Request, visit: Visit, asked: RerankRequest, drawn: Drawn
     ) -> web.StreamResponse:
         name = drawn.fault.name
         visit.fault = name
         self._counts.faults[name] += 1
         if name == "rate_limited":
             self._add_retry_after(visit, self._settings.advertised.window)
-        scene = _scene(request, visit.headers, drawn, self._settings, lambda: self._score(asked))
+        if name in _THROTTLING and self._settings.pause is not None:
+            visit.headers[hdrs.RETRY_AFTER] = f"{self._settings.pause:g}"
+
+        def begin(status: int) -> None:
+            visit.begun = status
+
+        scene = _scene(request, visit.headers, drawn, self._settings, lambda: self._score(asked), begin)
         return await FAULTS[name].behaviour(scene)
 
 
@@ -184,7 +180,7 @@ class TokenDoor:
         self._issuer = issuer
         self._counts = counts
         self._clock = clock
-        self._plan = FaultPlan(settings.faults, "token", settings.seed)
+        self._plan = settings.plan("token")
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
@@ -254,6 +250,7 @@ def _scene(
     drawn: Drawn,
     settings: Settings,
     honest: Callable[[], Awaitable[dict[str, Any]]],
+    begin: Callable[[int], None] | None = None,
 ) -> Scene:
     return Scene(
         request=request,
@@ -263,4 +260,5 @@ def _scene(
         rate_refusal=bodies.rate_limited(settings.advertised, _INSTANCE_ID, _USER_ID),
         random=drawn.random,
         seconds=drawn.fault.seconds,
+        begin=begin,
     )

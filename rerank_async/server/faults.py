@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import attrs
 
@@ -163,6 +163,14 @@ class Drawn:
 
     fault: Fault
     random: Random
+
+
+class Plan(Protocol):
+    """Says for one request after the other which fault it meets, if any."""
+
+    def next(self) -> Drawn | None:
+        """Decide on the next request."""
+        ...
 
 
 class FaultPlan:

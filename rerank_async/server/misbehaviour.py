@@ -34,6 +34,7 @@ class Scene:
         rate_refusal: The 429 of the rate limit, with the server's numbers.
         random: The fault's own source of chance.
         seconds: `Fault.seconds`.
+        begin: Hears the status of an answer in pieces before its first byte; None: nobody asks.
     """
 
     request: web.Request
@@ -43,6 +44,7 @@ class Scene:
     rate_refusal: Refusal
     random: Random
     seconds: float | None
+    begin: Callable[[int], None] | None = None
 
     def raw(self, status: int, body: bytes = b"", content_type: str | None = None) -> web.Response:
         """Make an answer of these bytes."""
@@ -221,6 +223,8 @@ async def _begun(scene: Scene, length: int) -> web.StreamResponse:
     response = web.StreamResponse(headers=scene.headers)
     response.content_type = _JSON
     response.content_length = length
+    if scene.begin is not None:
+        scene.begin(response.status)
     await response.prepare(scene.request)
     return response
 

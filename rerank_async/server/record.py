@@ -3,8 +3,50 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Protocol
 
 import attrs
+from aiohttp import web
+
+
+@attrs.define
+class Visit:
+    """What is known of a rerank request while it is worked on; the door writes to it as it learns more.
+
+    Attributes:
+        arrived_at: As in `Arrival`.
+        headers: Headers of the answer.
+        inputs: As in `Arrival`.
+        model_id: As in `Arrival`.
+        fault: As in `Arrival`.
+        begun: The status of an answer that goes out in pieces, from before its first byte; else None.
+        status: As in `Arrival`; set before the first byte of an answer in one piece.
+    """
+
+    arrived_at: float
+    headers: dict[str, str]
+    inputs: int | None = None
+    model_id: str | None = None
+    fault: str | None = None
+    begun: int | None = None
+    status: int | None = None
+
+
+class Watcher(Protocol):
+    """Is shown what the server itself keeps nothing of: for tests that ask what was sent."""
+
+    def __call__(self, request: web.Request, body: bytes, visit: Visit) -> None:
+        """Look at a rerank request.
+
+        Called once for each, as soon as it is in whole and before anything is decided on it, in the order in which
+        the faults are drawn. Must not raise.
+
+        Args:
+            request: The request, its token included.
+            body: Its body.
+            visit: Goes on being written to until the request is answered.
+        """
+        ...
 
 
 @attrs.frozen(kw_only=True)
