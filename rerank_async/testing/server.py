@@ -65,7 +65,7 @@ def rerank_server(
     """
     return RerankServer(
         ScoreFunction(score, scores),
-        script or {},
+        {} if script is None else script,
         Settings(
             scorers={},
             limit=_limit(limit),
@@ -99,17 +99,18 @@ class RerankServer:
         settings: Settings,
         models: Collection[str] | None,
     ) -> None:
+        self._running: tuple[Server, LoopThread] | None = None
         self._first_function = self._function = function
-        self._first_script = dict(script)
         self._script = Script()
         self._script.replace(script)
+        self._first_script = dict(script)
         self._recorder = Recorder()
+        self._forgotten_tokens = 0  # those before the last reset
         self.errors: list[ScoreError] = []
         self.api_key = settings.api_key
         self.project_id = str(settings.project_id)
         self._settings = settings
         self._models = models
-        self._running: tuple[Server, LoopThread] | None = None
 
     def __repr__(self) -> str:
         return f"RerankServer({self.url!r})"
@@ -207,6 +208,7 @@ class RerankServer:
         self._script.clear()
         self._script.replace(self._first_script)
         self._recorder.forget()
+        self._forgotten_tokens = self._token_requests()
         self.errors.clear()
 
     def revoke_tokens(self) -> None:
@@ -215,8 +217,11 @@ class RerankServer:
 
     def report(self) -> str:
         """What it went through, in words: requests and answers, faults that nobody met, errors of the score function."""
-        tokens = self._running[0].counts.token_requests if self._running is not None else 0
+        tokens = self._token_requests() - self._forgotten_tokens
         return report(self.url, self.requests, tokens, self._script.waiting(), self.errors)
+
+    def _token_requests(self) -> int:
+        return 0 if self._running is None else self._running[0].counts.token_requests
 
     def __enter__(self) -> Self:
         self._made().start()
