@@ -23,7 +23,7 @@ from rerank_async.server.misbehaviour import Scene
 from rerank_async.server.reading import RerankRequest, check_version, read_rerank
 from rerank_async.server.record import Arrival, Counts, Visit
 from rerank_async.server.replies import TRACE_HEADER, as_refusal, json_reply, refused
-from rerank_async.server.scoring import ModelUnavailableError, OverlengthError
+from rerank_async.server.scoring import ModelOutputError, ModelUnavailableError, OverlengthError
 from rerank_async.server.settings import Settings
 from rerank_async.server.specs import spec_of, specs_page
 from rerank_async.values import contract
@@ -142,6 +142,8 @@ class RerankDoor:
             raise bodies.overlength(asked.model_id, exc.tokens, exc.maximum) from exc
         except ModelUnavailableError as exc:
             raise Refusal(404, contract.MODEL_NOT_SUPPORTED, str(exc), ("field", "model_id")) from exc
+        except ModelOutputError as exc:
+            raise Refusal(500, "internal_server_error", str(exc)) from exc
         self._counts.inputs += len(asked.texts)
         return rerank_body(asked, scored, datetime.now(UTC))
 

@@ -1,78 +1,126 @@
-"""A sentence encoder: texts to token ids, token ids to a unit vector. Imports the libraries of the ``local`` extra."""
+"""A sentence encoder: texts to tokens, tokens to a unit vector. Imports the libraries of the ``local`` extra."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
-import onnxruntime
 from tokenizers import Tokenizer
 
-from rerank_async.server.scoring import ModelUnavailableError
+from rerank_async.server.network import Network, Vector
+from rerank_async.server.pooled import Key, Output, Tokens
+from rerank_async.server.scoring import ModelUnavailableError, Scored
 
-Vector = npt.NDArray[np.float32]
-
-SPECIAL_TOKENS: Final = 2  # [CLS] before and [SEP] behind every text
-_ERRORS_ONLY: Final = 3  # onnxruntime's log severity; its warnings are about hardware that is not there
+Pooling = Literal["mean", "cls", "none"]
 
 
-class Encoder:
-    """A BERT encoder with mean pooling.
+class TextTokenizer:
+    """A ``tokenizer.json``, whose own truncation and padding are switched off; its special tokens are kept.
 
     Calls may come from several threads at once.
 
     Args:
-        model: An ONNX model with ``input_ids``, ``attention_mask``, ``token_type_ids`` in and the last hidden state out.
-        tokenizer: A ``tokenizer.json`` with ``[CLS]`` and ``[SEP]``. Its own truncation and padding are switched off.
+        content: The file.
+        name: What messages call it.
+
+    Attributes:
+        truncation: Tokens that the file itself would have cut texts to; None: it would not.
+
+    Raises:
+        ModelUnavailableError: It is not such a file.
     """
 
-    def __init__(self, model: bytes, tokenizer: bytes) -> None:
-        self._tokenizer = Tokenizer.from_str(tokenizer.decode())
+    def __init__(self, content: bytes, name: str) -> None:
+        try:
+            self._tokenizer = Tokenizer.from_str(content.decode())
+        except Exception as exc:  # the library raises a bare Exception
+            raise ModelUnavailableError(f"{name} is not a tokenizer.json of the tokenizers library: {exc}") from exc
+        cut = self._tokenizer.truncation
+        self.truncation: int | None = cut["max_length"] if cut else None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._first = self._special("[CLS]")
-        self._last = self._special("[SEP]")
-        options = onnxruntime.SessionOptions()
-        # One thread inside a call: the threads outside already take every core, and sums keep their order.
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def tokens(self, text: str) -> list[int]:
-        """Give the ids of a text's tokens, without the special ones."""
+    def read(self, keys: Sequence[Key], maximum: int | None) -> dict[Key, Tokens]:
+        """Tokenise texts and pairs; only the text of a key is cut, never its query."""
+        texts = [key.text if key.query is None else (key.query, key.text) for key in keys]
         # The batch form, since it alone lets other threads run meanwhile.
-        return self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids
+        found = self._tokenizer.encode_batch_fast(texts)
+        return {key: _cut(encoding, key, maximum) for key, encoding in zip(keys, found, strict=True)}
 
-    def embed(self, tokens: Sequence[int]) -> Vector:
+
+def _cut(encoding: Any, key: Key, maximum: int | None) -> Tokens:
+    ids, type_ids = encoding.ids, encoding.type_ids
+    if key.truncate is not None and len(ids) > key.truncate:
+        place = 0 if key.query is None else 1
+        own = [at for at, sequence in enumerate(encoding.sequence_ids) if sequence == place]
+        left = key.truncate
+        if maximum is not None:
+            # At least one: a query that leaves no room for its text is too long, and the check of lengths says so.
+            left = min(left, max(1, maximum - (len(ids) - len(own))))
+        if left < len(own):
+            first, last = own[left], own[-1] + 1
+            ids, type_ids = ids[:first] + ids[last:], type_ids[:first] + type_ids[last:]
+    return Tokens(tuple(ids), tuple(type_ids))
+
+
+class Encoder:
+    """A bi-encoder: the score of a pair is the cosine of the vectors of its query and its text.
+
+    Calls may come from several threads at once.
+
+    Args:
+        network: The model.
+        tokenizer: The tokenizer that belongs to it.
+        output: The output that is read; None: the first.
+        pooling: How a vector is made of the last hidden state, of shape (1, length, size): the mean over the tokens,
+            or the first token's. ``none``: the output is a vector already, of shape (1, size).
+    """
+
+    def __init__(
+        self, network: Network, tokenizer: TextTokenizer, output: str | None = None, pooling: Pooling = "mean"
+    ) -> None:
+        self._network = network
+        self._tokenizer = tokenizer
+        self._output = next(iter(network.outputs)) if output is None else output
+        self._pooling = pooling
+
+    def tokens(self, text: str) -> Tokens:
+        """Give a text's tokens, with the special ones."""
+        key = Key(None, text, None)
+        return self.read([key], None)[key]
+
+    def keys(self, query: str, texts: Sequence[str], truncate: int | None) -> list[Key]:
+        """Give the query, whole, and then the texts."""
+        return [Key(None, query, None), *(Key(None, text, truncate) for text in texts)]
+
+    def read(self, keys: Sequence[Key], maximum: int | None) -> dict[Key, Tokens]:
+        """Tokenise; see `TextTokenizer.read`."""
+        return self._tokenizer.read(keys, maximum)
+
+    def embed(self, tokens: Tokens) -> Vector:
         """Give the unit vector of one text, of shape (384,) for all-MiniLM-L6-v2.
 
-        One text a call, never a padded batch: the weights are int8 with scales taken from the whole batch at run time,
+        One text a call, never a padded batch: int8 weights have scales taken from the whole batch at run time,
         so that in a batch a text's vector would depend on its neighbours.
-
-        Args:
-            tokens: Ids without the special ones.
         """
-        ids = np.array([[self._first, *tokens, self._last]], dtype=np.int64)
-        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-        hidden: npt.NDArray[np.float32] = self._session.run(None, inputs)[0]
+        found = self._network.run(tokens, self._output)[0].astype(np.float32, copy=False)
         # Nothing is padded, so the mean over the attention mask is the mean.
-        mean = hidden[0].mean(axis=0)
-        unit: Vector = mean / np.maximum(np.linalg.norm(mean), np.float32(1e-12))
+        vector = found.mean(axis=0) if self._pooling == "mean" else found[0] if self._pooling == "cls" else found
+        unit: Vector = vector / np.maximum(np.linalg.norm(vector), np.float32(1e-12))
         return unit
 
-    def _special(self, token: str) -> int:
-        found: int | None = self._tokenizer.token_to_id(token)
-        if found is None:
-            raise ModelUnavailableError(f"The tokenizer has no {token}: it is not one of a BERT model")
-        return found
+    def merged(self, outputs: Sequence[Output]) -> Scored:
+        """Give the cosines with the first output, which is the query's."""
+        query, *texts = outputs
+        tokens = sum(query.tokens + text.tokens for text in texts)
+        return Scored(cosines(query.values, [text.values for text in texts]), tokens)
 
 
 def cosines(query: Vector, vectors: Sequence[Vector]) -> tuple[float, ...]:
-    """Give the cosine of each unit vector with the query's, in order.
+    """Give the cosine of each unit vector with the query's, in order, in [-1, 1]; NaN of a NaN.
 
     Pair by pair: a matrix product picks its order of additions by the shape, and the last bits with it.
     """
-    return tuple(float(np.multiply(query, vector).sum()) for vector in vectors)
+    # Rounding makes 1.0000001 of a text with itself.
+    return tuple(float(np.clip(np.multiply(query, vector).sum(), -1, 1)) for vector in vectors)

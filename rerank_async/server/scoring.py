@@ -43,6 +43,10 @@ class ModelUnavailableError(RuntimeError):
     """A model cannot be loaded here; the message says what to install or to repair."""
 
 
+class ModelOutputError(RuntimeError):
+    """A model gave what is no score; the server answers with a 500 that says so."""
+
+
 class Scorer(Protocol):
     """A model that the server offers: implement these four and hand it to ``serve(scorers={model_id: scorer})``.
 
@@ -75,6 +79,7 @@ class Scorer(Protocol):
 
         Raises:
             OverlengthError: A text, cut or not, is longer than the model takes.
+            ModelOutputError: The model gave what is no score.
             ModelUnavailableError: The model cannot be loaded.
         """
         ...
