@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rerank_async.cli.exits import TABLE, InputError, note
+from rerank_async.cli.model_dirs import scorers_of
 from rerank_async.cli.output import Column, write_rows
 from rerank_async.values.urls import is_loopback
 
@@ -90,6 +91,13 @@ def _retry_after(_: click.Context, __: click.Parameter, value: str | None) -> bo
     help="Serve https with this certificate (PEM), for the name or address of --host.  [default: plain http]",
 )
 @click.option("--tls-key", type=click.Path(), metavar="FILE", help="Its private key (PEM), without a passphrase.")
+@click.option(
+    "--model-dir",
+    "model_dirs",
+    metavar="[ID=]FOLDER",
+    multiple=True,
+    help="Offer the ONNX bi-encoder or cross-encoder of this folder too; repeatable. Needs the extra 'local'.",
+)
 def serve(*, list_faults: bool, **options: Any) -> None:
     """Serve the rerank API on this machine, until Ctrl-C or SIGTERM.
 
@@ -98,6 +106,7 @@ def serve(*, list_faults: bool, **options: Any) -> None:
     \b
     rerank-async serve --limit 8
     rerank-async serve --port 0 --fault server_error=0.1 --fault hang=0.01 --latency 0.2
+    rerank-async serve --model-dir cross-encoder/ms-marco-minilm-l-12-v2=exported/ms-marco
     """  # noqa: D301 - click reads the backspace: it keeps the lines below from being wrapped
     if list_faults:
         from rerank_async.server import FAULTS
@@ -119,6 +128,7 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
         raise InputError("--window, --limit-kind and --retry-after belong to --limit N, which is not given")
     try:
         return {
+            "scorers": scorers_of(options["model_dirs"]),
             "host": options["host"],
             "port": options["port"],
             "limit": None if options["limit"] is None else RateLimit(requests=options["limit"], **given),
@@ -141,13 +151,15 @@ async def _serve(arguments: dict[str, Any], tls_cert: str | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
+        for scorer in arguments["scorers"].values():
+            stack.push_async_callback(scorer.close)
         try:
             running = await stack.enter_async_context(server.serve(**arguments))
         except (TypeError, ValueError) as exc:
             raise InputError(str(exc)) from exc
         except OSError as exc:
             raise InputError(_no_address(exc, arguments["host"], arguments["port"])) from exc
-        _announce(running, arguments["host"], tls_cert)
+        _announce(running, arguments["host"], list(arguments["scorers"]), tls_cert)
         await stopped.wait()
     throttled = f", {running.counts.throttled} of them answered with a 429" if running.counts.throttled else ""
     note(f"stopped after {running.counts.rerank} rerank requests{throttled}")
@@ -159,8 +171,8 @@ def _no_address(exc: OSError, host: str, port: int) -> str:
     return f"{where}: {reason}; choose another --host or --port (0 is any free one)"
 
 
-def _announce(running: Server, host: str, tls_cert: str | None) -> None:
-    from rerank_async.server import LexicalScorer, MiniLMScorer
+def _announce(running: Server, host: str, model_ids: list[str], tls_cert: str | None) -> None:
+    from rerank_async.server import MiniLMScorer
 
     url = running.url.replace(f"//{host}:", f"//{_EVERYWHERE.get(host, host)}:").replace("//[::]:", "//[::1]:")
     if not is_loopback(host):
@@ -173,10 +185,11 @@ def _announce(running: Server, host: str, tls_cert: str | None) -> None:
     }
     lines = (
         f"Serving {running.url}",
-        f"Models: {MiniLMScorer.model_id} (needs the extra 'local'), {LexicalScorer.model_id}",
+        "Models: "
+        + ", ".join(model_ids).replace(MiniLMScorer.model_id, f"{MiniLMScorer.model_id} (needs the extra 'local')"),
         "In another terminal:",
         "  export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in exports.items()),
-        f"  rerank-async rank 'how do I copy a folder' README.md --model {MiniLMScorer.model_id}",
+        f"  rerank-async rank 'how do I copy a folder' README.md --model {shlex.quote(model_ids[0])}",
         *_trust(tls_cert),
         "Ctrl-C stops it.",
     )

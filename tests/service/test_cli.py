@@ -12,14 +12,15 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from support import commands
 from support.certificates import certificate_files
+from support.commands import CLI, environment, exported, one_sentence, serving, start
 
 from rerank_async import AsyncRerank
 from rerank_async.cli.app import group
 from rerank_async.cli.exits import Exit, code_of
 from rerank_async.server import Fault, LexicalScorer, serve
 
-CLI = (sys.executable, "-W", "error", "-m", "rerank_async.cli")
 TEXTS = ["The harbour lies behind the customs house.", "The market opens at seven.", "Bicycles are repaired here."]
 LINES = "\n".join(TEXTS).encode() + b"\n"
 RANK = ("rank", "when does the market open", "-", "--model", "lexical")
@@ -27,55 +28,8 @@ SEQUENCE = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
 COLOUR = re.compile(r"\x1b\[[\d;]*(?:3[0-8]|4[0-8]|9\d)[\d;]*m")
 
 
-class Ran:
-    def __init__(self, code, out, err):
-        self.code, self.out, self.err = code, out.decode(), err.decode()
-
-    @property
-    def rows(self):
-        return [line.split("\t") for line in self.out.splitlines()]
-
-
-def environment(server=None, **more):
-    found = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}}
-    if server is not None:
-        found |= {
-            "WATSONX_URL": server.url,
-            "WATSONX_APIKEY": server.api_key,
-            "WATSONX_PROJECT_ID": server.project_id,
-        }
-    return found | more
-
-
-async def start(*args, server=None, command=CLI, **more):
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(
-        *command,
-        *args,
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        env=environment(server, **more),
-        preexec_fn=heed_ctrl_c,
-    )
-
-
-def heed_ctrl_c():
-    """A shell that runs the suite in the background has it ignore SIGINT, and every child inherits that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-async def run(*args, stdin=LINES, server=None, command=CLI, **more):
-    process = await start(*args, server=server, command=command, **more)
-    out, err = await process.communicate(stdin)
-    return Ran(process.returncode, out, err)
-
-
-def one_sentence(ran):
-    assert ran.err.startswith("rerank-async: ")
-    assert ran.err.count("\n") == 1
-    assert "Traceback" not in ran.err
-    return ran.err
+def run(*args, stdin=LINES, **more):
+    return commands.run(*args, stdin=stdin, **more)
 
 
 # Ranking
@@ -501,22 +455,6 @@ async def test_models_as_json_and_of_the_local_server():
 
 
 # Serving
-
-
-async def serving(*args):
-    """Starts ``serve`` on a free port; gives the process and what it says until it is ready."""
-    process = await start("serve", "--port", "0", *args)
-    said = ""
-    while "Ctrl-C" not in said:
-        line = await process.stdout.readline()
-        assert line, (await process.stderr.read()).decode()
-        said += line.decode()
-    return process, said
-
-
-def exported(said):
-    line = next(line for line in said.splitlines() if "export" in line)
-    return dict(word.split("=", 1) for word in shlex.split(line)[1:])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
