@@ -174,6 +174,7 @@ def _no_address(exc: OSError, host: str, port: int) -> str:
 def _announce(running: Server, host: str, model_ids: list[str], tls_cert: str | None) -> None:
     from rerank_async.server import MiniLMScorer
 
+    notes = {MiniLMScorer.model_id: " (needs the extra 'local')"}
     url = running.url.replace(f"//{host}:", f"//{_EVERYWHERE.get(host, host)}:").replace("//[::]:", "//[::1]:")
     if not is_loopback(host):
         how = "" if tls_cert else ", over plain http"
@@ -185,8 +186,7 @@ def _announce(running: Server, host: str, model_ids: list[str], tls_cert: str | 
     }
     lines = (
         f"Serving {running.url}",
-        "Models: "
-        + ", ".join(model_ids).replace(MiniLMScorer.model_id, f"{MiniLMScorer.model_id} (needs the extra 'local')"),
+        "Models: " + ", ".join(model_id + notes.get(model_id, "") for model_id in model_ids),
         "In another terminal:",
         "  export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in exports.items()),
         f"  rerank-async rank 'how do I copy a folder' README.md --model {shlex.quote(model_ids[0])}",
