@@ -44,8 +44,10 @@ class TextTokenizer:
     def read(self, keys: Sequence[Key], maximum: int | None) -> dict[Key, Tokens]:
         """Tokenise texts and pairs; only the text of a key is cut, never its query."""
         texts = [key.text if key.query is None else (key.query, key.text) for key in keys]
-        # The batch form, since it alone lets other threads run meanwhile.
-        found = self._tokenizer.encode_batch_fast(texts)
+        pairs = any(key.query is not None for key in keys)
+        # The batch forms, since they alone let other threads run meanwhile. The fast one leaves all type ids at 0
+        # where no template sets them (tokenizers 0.23), which is wrong for pairs.
+        found = (self._tokenizer.encode_batch if pairs else self._tokenizer.encode_batch_fast)(texts)
         return {key: _cut(encoding, key, maximum) for key, encoding in zip(keys, found, strict=True)}
 
 

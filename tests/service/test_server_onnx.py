@@ -235,6 +235,28 @@ def test_the_id_comes_from_the_config_then_from_the_folder(tmp_path, config, exp
     assert OnnxScorer.load(folder, model_id="mine").model_id == "mine"
 
 
+@pytest.mark.parametrize(
+    "post_processor",
+    [
+        None,
+        tokenizers.processors.RobertaProcessing(("[SEP]", 3), ("[CLS]", 2)),
+        tokenizers.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2)),
+        tokenizers.processors.ByteLevel(),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("truncate", "left"), [(None, 4), (3, 3), (1, 1)])
+def test_every_kind_of_template_is_kept_when_a_text_is_cut(tmp_path, post_processor, truncate, left):
+    folder = write_folder(tmp_path / "tiny")
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.post_processor = post_processor
+    tokenizer.save(str(folder / "tokenizer.json"))
+    words = ["bicycles", "are", "here", "file"]
+    expected = Direct(folder).logits(QUERY, [" ".join(words[:left])])
+    scored = OnnxScorer.load(folder).score_now(QUERY, [" ".join(words)], truncate)
+    assert (scored.scores, scored.input_token_count) == (pytest.approx(expected[0], abs=1e-6), expected[1])
+
+
 # The client leaves
 
 
