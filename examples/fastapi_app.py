@@ -30,10 +30,11 @@ log = logging.getLogger("uvicorn.error")
 
 
 class Settings(BaseModel):
-    """From the environment: RERANK_MODEL, RERANK_RPS, RERANK_DEADLINE. Address, key and project are WATSONX_*."""
+    """From the environment, each as RERANK_ and its name: RERANK_MODEL. Address, key and project are WATSONX_*."""
 
     model: str = RerankModels.MS_MARCO_MINILM_L_12_V2.value
     rps: float = Field(8.0, gt=0, description="requests a second that this process may send")
+    burst: int | None = Field(None, ge=1, description="of them at once; not set: those of a second")
     deadline: float = Field(10.0, gt=0, lt=math.inf, description="seconds for one call, waiting and retries included")
 
     @classmethod
@@ -56,7 +57,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[State]:
     settings = Settings.from_env()
     async with AsyncRerank(
         settings.model,
-        limits=LimitOptions(requests_per_second=settings.rps),
+        limits=LimitOptions(requests_per_second=settings.rps, burst=settings.burst),
         timeouts=Timeouts(total=settings.deadline),
         # Somebody waits for the answer: better to say soon that the service is down.
         retries=RetryOptions(max_attempts=3, max_delay=1.0),
@@ -146,6 +147,8 @@ async def failed(request: Request, error: errors.RerankError) -> JSONResponse:
             status, detail, wait = 503, "the ranking service is busy", error.retry_after or max(behind, 1)
         case errors.DeadlineExceededError():
             status, detail, wait = 504, "the ranking took too long", behind
+        case errors.CertificateError():
+            status, detail = 502, "the ranking service cannot be trusted"
         case errors.NoAnswerError() | errors.ServiceError() | errors.ClientStateError():
             status, detail, wait = 503, "the ranking service is not available", max(behind, 1)
         case _:  # our key, our project, our model, an address that redirects, answers that make no sense

@@ -31,9 +31,10 @@ async def printed(name):
 
 def test_every_example_is_run_here():
     source = Path(__file__).read_text("utf-8")
+    served = ["fastapi_app.py"]  # in test_fastapi_example.py: it runs until it is stopped
     programs = [path.name for path in FOLDER.glob("*.py") if "__main__" in path.read_text("utf-8")]
-    assert [name for name in programs if f'printed("{name}")' not in source] == []
-    assert len(programs) >= 5
+    assert [name for name in programs if f'printed("{name}")' not in source] == served
+    assert len(programs) >= 7
 
 
 async def test_quickstart_puts_the_answer_first():
@@ -53,6 +54,18 @@ async def test_a_shared_client_needs_one_token():
     assert out.splitlines()[-1] == "8 requests, 1 token, 0 answered with a 429"
     answers = re.findall(r"(small|large): where is the harbour\? (.*)", out)
     assert answers == [(name, "The harbour lies behind the old customs house.") for name in ("small", "large")]
+
+
+async def test_a_bulk_script_of_less_than_forty_lines_prints_a_thousand_answers_as_they_come():
+    assert len((FOLDER / "bulk_script.py").read_text("utf-8").splitlines()) < 40
+    *lines, last = (await printed("bulk_script.py")).splitlines()
+    answers = [
+        re.fullmatch(r"(\d+): what does a (\w+) eat\? Where the (\w+) lives, .* \(0\.\d\d\)", line) for line in lines
+    ]
+    assert sorted(int(answer[1]) for answer in answers) == list(range(1000))
+    assert all(answer[2] == answer[3] for answer in answers)
+    at_once = re.fullmatch(r"1000 requests, at most (\d+) at once", last)
+    assert 1 < int(at_once[1]) <= 32
 
 
 async def test_error_handling_meets_each_kind_and_says_what_to_do():
