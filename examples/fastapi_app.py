@@ -30,7 +30,7 @@ log = logging.getLogger("uvicorn.error")
 
 
 class Settings(BaseModel):
-    """From the environment, each as RERANK_ and its name: RERANK_MODEL. Address, key and project are WATSONX_*."""
+    """From the environment: RERANK_MODEL, RERANK_RPS and so on. Address, key and project are the client's WATSONX_*."""
 
     model: str = RerankModels.MS_MARCO_MINILM_L_12_V2.value
     rps: float = Field(8.0, gt=0, description="requests a second that this process may send")
@@ -59,14 +59,14 @@ async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         settings.model,
         limits=LimitOptions(requests_per_second=settings.rps, burst=settings.burst),
         timeouts=Timeouts(total=settings.deadline),
-        # Somebody waits for the answer: better to say soon that the service is down.
-        retries=RetryOptions(max_attempts=3, max_delay=1.0),
+        # Somebody waits, and each attempt takes a place in the same queue: once more, then say that it is down.
+        retries=RetryOptions(max_attempts=2),
     ) as client:
         yield {"client": client, "settings": settings}
 
 
 async def reranker(request: Request) -> AsyncRerank:
-    """The dependency; tests replace it in ``app.dependency_overrides``."""
+    """The dependency: where the client of a handler comes from."""
     return request.state.client
 
 
