@@ -22,7 +22,8 @@ from rerank_async.server import Fault, LexicalScorer, RateLimit, serve
 
 @pytest.mark.parametrize("burst", [10, 50])
 async def test_two_hundred_callers_at_once_are_all_served_at_the_limit(burst):
-    async with serve(limit=RateLimit(requests=50)) as server, web_app(server, RERANK_RPS=50, RERANK_BURST=burst) as app:
+    settings = {"RERANK_RPS": 50, "RERANK_BURST": burst, "RERANK_DEADLINE": 120}
+    async with serve(limit=RateLimit(requests=50)) as server, web_app(server, **settings) as app:
         began_at = time.monotonic()
         answers = await asyncio.gather(
             *(app.rank(f"bread {n}", ["a mill", f"bread {n}", "salt"], top_n=1) for n in range(200))
