@@ -49,13 +49,10 @@ class WebApp:
     async def stop(self, number=signal.SIGINT):
         """Sends the signal, waits for the end, and gives the lines of standard error that are no INFO."""
         self._process.send_signal(number)
-        await self.ended()
-        return [line for line in self.said if not line.startswith("INFO: ")]
-
-    async def ended(self):
         async for line in self._process.stderr:
             self.said.append(line.decode().rstrip())
         self.code = await self._process.wait()
+        return [line for line in self.said if not line.startswith("INFO: ")]
 
     async def listening(self):
         """Waits for the line that names the port; gives the address."""
@@ -67,13 +64,13 @@ class WebApp:
 
 
 def _environment(server, settings):
-    service = {"URL": server.url, "APIKEY": server.api_key, "PROJECT_ID": server.project_id} if server else {}
+    service = {"URL": server.url, "APIKEY": server.api_key, "PROJECT_ID": server.project_id}
     ours = {"RERANK_MODEL": "lexical"} | {f"WATSONX_{name}": value for name, value in service.items()} | settings
     return os.environ | {"PYTHONWARNINGS": "error", "PORT": "0"} | {name: str(value) for name, value in ours.items()}
 
 
 async def start(server, command=BY_UVICORN, **settings):
-    """Starts it for a local server (None: without an address); settings are environment variables."""
+    """Starts it for a local server; settings are environment variables, which win over what the server says."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *command,
