@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DATA   ?=
+JOBS   ?= 2
 INTEROP ?= .venv-interop
 
 .PHONY: help demo test lint type format bench interop serve test-data clean
@@ -53,7 +54,7 @@ type: $(VENV)/.dev
 	$(BIN)/mypy
 
 test: $(VENV)/.dev lint type
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py

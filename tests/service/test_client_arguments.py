@@ -6,6 +6,7 @@ import ssl
 
 import pytest
 from support.clients import client_for
+from support.odd import ODD
 from support.passages import pairs, ranking
 
 from rerank_async import (
@@ -75,7 +76,7 @@ CALLS = [
     ({"extra_body": {"parameters": 5}}, InvalidTypeError, "extra_body", None, "must be a dict"),
     ({"extra_body": {"parameters": {"return_options": {}}}}, InvalidArgumentError, "extra_body", None, "params="),
     ({"extra_body": [1]}, InvalidTypeError, "extra_body", None, "not list"),
-    ({"extra_body": {"new": object()}}, InvalidArgumentError, "extra_body", None, "JSON"),
+    ({"extra_body": {"new": ODD}}, InvalidArgumentError, "extra_body", None, "JSON"),
     ({"extra_body": {"new": {1, 2}}}, InvalidArgumentError, "extra_body", None, "JSON"),
     ({"extra_body": {"new": "\ud800"}}, InvalidArgumentError, "extra_body", None, "surrogate"),
     ({"crypto": {"key_ref": "\ud800"}}, InvalidArgumentError, "crypto.key_ref", None, "surrogate"),
@@ -174,9 +175,9 @@ CONSTRUCTORS = [
     ({"retries": 3}, InvalidTypeError, "retries", "must be a RetryOptions, not int"),
     ({"timeouts": 30.0}, InvalidTypeError, "timeouts", "must be a Timeouts, not float"),
     ({"observer": "print"}, InvalidTypeError, "observer", "must be callable, not str"),
-    ({"session": object()}, InvalidTypeError, "session", "must be an aiohttp.ClientSession, not object"),
+    ({"session": ODD}, InvalidTypeError, "session", "must be an aiohttp.ClientSession, not object"),
     ({"allow_http_hosts": "ml.example"}, InvalidTypeError, "allow_http_hosts", "not a str"),
-    ({"api_client": object(), "credentials": None, "project_id": None}, InvalidTypeError, "api_client", "not object"),
+    ({"api_client": ODD, "credentials": None, "project_id": None}, InvalidTypeError, "api_client", "not object"),
 ]
 
 

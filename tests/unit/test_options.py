@@ -4,13 +4,14 @@ import math
 
 import attrs
 import pytest
+from support.odd import ODD
 
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
 from rerank_async.values.checks import header_fields, timeout_seconds
 from rerank_async.values.options import DEFAULT, BatchOptions, LimitOptions, RetryOptions, Timeouts
 
 NAN, INF = math.nan, math.inf
-NO_NUMBER = [True, False, "1", b"1", [1], 1j, object()]
+NO_NUMBER = [True, False, "1", b"1", [1], 1j, ODD]
 
 # Field, the least value that is right, whether None is, whether infinity is.
 INTEGERS = [

@@ -2,6 +2,7 @@
 
 import attrs
 import pytest
+from support.odd import ODD
 from support.tracebacks import python_s_own
 
 from rerank_async import errors
@@ -9,7 +10,7 @@ from rerank_async.errors import InvalidArgumentError, InvalidTypeError
 from rerank_async.values.parameters import Crypto, RerankParameters, ReturnOptions, as_crypto, as_parameters
 
 NAN = float("nan")
-WRONG_TYPE = [True, False, 1.0, NAN, float("inf"), "1", b"1", [1], (1,), {}, object()]
+WRONG_TYPE = [True, False, 1.0, NAN, float("inf"), "1", b"1", [1], (1,), {}, ODD]
 WRONG_VALUE = [0, -1, -(10**30)]
 
 
