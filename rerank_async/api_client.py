@@ -14,11 +14,16 @@ from yarl import URL
 from rerank_async.auth import IamApiKey, choose_flow
 from rerank_async.errors import ClientClosedError, DecodeError, EventLoopError, InvalidArgumentError, InvalidTypeError
 from rerank_async.exchange import Channel, Checks
-from rerank_async.policy.limiting import WindowLimiter
+from rerank_async.policy.bounds import LearnedBounds
+from rerank_async.policy.budget import RetryBudget
+from rerank_async.policy.concurrency import ConcurrencyBound
+from rerank_async.policy.latency import LatencyModel
+from rerank_async.policy.limiting import LearningLimiter, Limiter
 from rerank_async.runtime.clock import MonotonicClock
 from rerank_async.runtime.gate import Gate
 from rerank_async.runtime.http import Http
 from rerank_async.runtime.logs import configure_from_env
+from rerank_async.runtime.retry_queue import RetryQueue
 from rerank_async.runtime.tokens import tokens_for
 from rerank_async.values.contract import API_VERSION, MODEL_SPECS_PATH, RERANK_PATH, RERANK_SPECS_FILTER
 from rerank_async.values.credentials import Credentials, project_or_space, sealed
@@ -56,6 +61,7 @@ class AsyncAPIClient:
         timeouts: Timeouts | None = None,
         session: aiohttp.ClientSession | None = None,
         allow_http_hosts: Collection[str] = (),
+        limiter: Limiter | None = None,
     ) -> None:
         """Checks everything that can be checked without a request.
 
@@ -70,6 +76,8 @@ class AsyncAPIClient:
             timeouts: Time limits.
             session: Your own session, which stays yours to close; its connector must not queue.
             allow_http_hosts: Hosts besides loopback to which plain http is accepted.
+            limiter: Paces the requests instead of the client's own limiter; it may be shared by clients of one event
+                loop. Of ``limits`` only the bounds on concurrency and on the queue may be given beside it.
 
         Raises:
             InvalidArgumentError: Something is missing, contradictory or out of range; the message names it.
@@ -97,18 +105,21 @@ class AsyncAPIClient:
             timeouts=self._timeouts,
             session=session,
         )
-        limiter = WindowLimiter(self._limits.requests_per_second, self._limits.burst)
+        paced_by = _limiter_of(self._limits, limiter)
+        concurrency = ConcurrencyBound(self._limits.max_concurrency, slow_start=not paced_by.limit_known)
         where = self._url + RERANK_PATH
         self._channel = Channel(
             http=http,
             tokens=tokens_for(flow, http, retries, clock),
-            gate=Gate(limiter, self._limits.max_concurrency, clock),
+            gate=Gate(paced_by, concurrency, clock, max_queued=self._limits.max_queued, patience=retries.max_elapsed),
+            retrying=RetryQueue(RetryBudget(retries.budget), clock),
             clock=clock,
             retries=retries,
             url=URL(where).with_query(version=self._version),
             where=where,
             checks=Checks(),
         )
+        self._learned: dict[str, tuple[LatencyModel, LearnedBounds]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
         self._closed = False
@@ -142,6 +153,13 @@ class AsyncAPIClient:
     def limit_status(self) -> LimitStatus:
         """The limiter at this moment."""
         return self._channel.gate.status()
+
+    def learned(self, model_id: str) -> tuple[LatencyModel, LearnedBounds]:
+        """What this client has seen of a model: how long it takes, and what is too large for it. For this package."""
+        known = self._learned.get(model_id)
+        if known is None:
+            known = self._learned[model_id] = LatencyModel(), LearnedBounds()
+        return known
 
     def seconds_for(self, requests: int) -> float:
         """Seconds until the limiter lets the last of so many requests start, what waits there now included."""
@@ -203,6 +221,7 @@ class AsyncAPIClient:
         if self._loop is not None and self._loop is not asyncio.get_running_loop():
             self._forget(self._loop)
         self._channel.gate.close()
+        self._channel.retrying.close()
         await self._channel.tokens.aclose()
         await self._channel.http.aclose()
 
@@ -243,6 +262,7 @@ class AsyncAPIClient:
             self._channel.http.forget_process()
             self._channel.tokens.forget_loop()
             self._channel.gate.forget_loop()
+            self._channel.retrying.forget_loop()
             self._pid = os.getpid()
         elif self._loop is not None:
             if self._loop.is_running():
@@ -256,6 +276,7 @@ class AsyncAPIClient:
         self._channel.http.forget_loop(loop)
         self._channel.tokens.forget_loop()
         self._channel.gate.forget_loop()
+        self._channel.retrying.forget_loop()
 
 
 def _as_credentials(credentials: Credentials | Mapping[str, Any] | None) -> Credentials:
@@ -270,6 +291,33 @@ def _option(value: _T | None, kind: type[_T], argument: str) -> _T:
     if not isinstance(value, kind):
         raise InvalidTypeError(f"{argument} must be a {kind.__name__}, not {type(value).__name__}", argument=argument)
     return value
+
+
+_LIMITER_NAMES = tuple(name for name in vars(Limiter) if not name.startswith("_")) + tuple(Limiter.__annotations__)
+
+
+def _limiter_of(limits: LimitOptions, limiter: Limiter | None) -> Limiter:
+    """The limiter that was given, or one of our own.
+
+    Raises:
+        InvalidTypeError: It is no limiter; the message names what it lacks.
+        InvalidArgumentError: ``limits`` sets what the given limiter decides.
+    """
+    if limiter is None:
+        return LearningLimiter(limits.requests_per_second, limits.burst, limits.share)
+    missing = sorted({name for name in _LIMITER_NAMES if not hasattr(limiter, name)})
+    if missing:
+        raise InvalidTypeError(
+            f"limiter must have what the protocol Limiter lists; a {type(limiter).__name__} has no {missing[0]}",
+            argument="limiter",
+        )
+    plain = LimitOptions()
+    for name in ("requests_per_second", "burst", "share"):
+        if getattr(limits, name) != getattr(plain, name):
+            raise InvalidArgumentError(
+                f"limiter decides what LimitOptions.{name} would set; give only one of them", argument="limiter"
+            )
+    return limiter
 
 
 def _checked_version(value: object) -> str:

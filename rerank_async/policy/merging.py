@@ -44,44 +44,56 @@ class Envelope(NamedTuple):
     extra: dict[str, Any] | None
 
 
-def expand(start: int, result: BatchResult, positions: Sequence[Sequence[int]] | None) -> list[tuple[float, int]]:
+Part = tuple[Sequence[int], BatchResult]
+"""A batch's texts as positions in the list that was sent, and the answer to it."""
+
+
+_NOTHING_SAID = Envelope(None, None, None, None, None, (), None)
+
+def expand(
+    members: Sequence[int], result: BatchResult, positions: Sequence[Sequence[int]] | None
+) -> list[tuple[float, int]]:
     """The results of a batch as (score negated, index in the caller's list), so that they sort best first.
 
     Args:
-        start: Where the batch begins in the list that was sent.
+        members: The batch's texts, as positions in the list that was sent.
         result: Its answer.
         positions: As in ``planning.Load``.
     """
-    if positions is None:
-        return [(-score, start + index) for index, score in zip(result.indices, result.scores, strict=True)]
-    return [
-        (-score, position)
-        for index, score in zip(result.indices, result.scores, strict=True)
-        for position in positions[start + index]
-    ]
+    scored = zip(result.indices, result.scores, strict=True)
+    if positions is not None:
+        return [(-score, position) for index, score in scored for position in positions[members[index]]]
+    if type(members) is range:  # as most are: an addition is half the cost
+        start = members.start
+        return [(-score, start + index) for index, score in scored]
+    return [(-score, members[index]) for index, score in scored]
 
 
 def rank(
-    batches: Sequence[tuple[int, BatchResult]],
+    batches: Sequence[Part],
     positions: Sequence[Sequence[int]] | None,
     *,
     top_n: int | None,
     texts: Sequence[str] | None,
+    score_threshold: float | None = None,
 ) -> tuple[RerankResult, ...]:
     """One ranking: by score descending, then by index ascending, cut to ``top_n``.
 
     Args:
-        batches: Pairs of (where the batch begins in the list that was sent, its answer), in any order.
+        batches: In any order.
         positions: As in ``planning.Load``.
         top_n: The cut; None: all.
         texts: The caller's texts, where the results are to carry them; None: they carry the service's own echo, if
             there is one.
+        score_threshold: Results with a lower score are left out, before the cut; None: none are.
     """
-    if len(batches) == 1 and positions is None:
+    if len(batches) == 1 and positions is None and batches[0][0] == range(len(batches[0][0])):
         only = batches[0][1]
         rows = list(zip(map(neg, only.scores), only.indices, strict=True))
     else:
-        rows = [row for start, result in batches for row in expand(start, result, positions)]
+        rows = [row for members, result in batches for row in expand(members, result, positions)]
+    if score_threshold is not None:
+        rows = [row for row in rows if -row[0] >= score_threshold]
     rows.sort()
     if top_n is not None:
         del rows[top_n:]
@@ -97,23 +109,24 @@ def _at(texts: Sequence[str] | Mapping[int, str], index: int) -> str | None:
 
 
 def _by_position(
-    batches: Iterable[tuple[int, BatchResult]], positions: Sequence[Sequence[int]] | None, name: str
+    batches: Iterable[Part], positions: Sequence[Sequence[int]] | None, name: str
 ) -> dict[int, Any]:
     """What the batches hold by position inside the batch, by index in the caller's list."""
     found = {}
-    for start, result in batches:
+    for members, result in batches:
         for index, value in (getattr(result, name) or {}).items():
-            for position in (start + index,) if positions is None else positions[start + index]:
+            at = members[index]
+            for position in (at,) if positions is None else positions[at]:
                 found[position] = value
     return found
 
 
 def scored_pairs(
-    batches: Iterable[tuple[int, BatchResult]], positions: Sequence[Sequence[int]] | None
+    batches: Iterable[Part], positions: Sequence[Sequence[int]] | None
 ) -> tuple[tuple[int, float], ...]:
     """What was scored so far, as (index in the caller's list, score), by index."""
     return tuple(
-        sorted((index, -negated) for start, result in batches for negated, index in expand(start, result, positions))
+        sorted((index, -negated) for members, result in batches for negated, index in expand(members, result, positions))
     )
 
 
@@ -121,8 +134,10 @@ def merge_envelopes(envelopes: Sequence[Envelope]) -> Envelope:
     """What stands around the one ranking: tokens summed, warnings each once, the latest ``created_at``.
 
     Args:
-        envelopes: In the order in which the answers came; at least one.
+        envelopes: In the order in which the answers came; none: nothing is said.
     """
+    if not envelopes:
+        return _NOTHING_SAID
     if len(envelopes) == 1:
         return envelopes[0]
     counts = [each.input_token_count for each in envelopes if each.input_token_count is not None]

@@ -167,9 +167,15 @@ def _most_bytes(head: Mapping[str, Any]) -> float:
     return _FRAME_BYTES + _MOST_BYTES_PER_CHARACTER * sum(map(len, head.values()))
 
 
-def take(load: Load, start: int) -> int:
-    """Where the batch that begins at ``start`` ends: more than ``start`` while something is left."""
-    stop = min(start + load.max_inputs, len(load.texts))
+def take(load: Load, start: int, most: int | None = None) -> int:
+    """Where the batch that begins at ``start`` ends: more than ``start`` while something is left.
+
+    Args:
+        load: What is sent.
+        start: The batch's first text.
+        most: Texts in it, at most; None: ``load.max_inputs``.
+    """
+    stop = min(start + (load.max_inputs if most is None else most), len(load.texts))
     if load.sizes is None:
         return stop
     total = 0

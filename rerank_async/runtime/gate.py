@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left, insort
+import logging
+from collections.abc import Hashable
 from itertools import count
 from math import inf
 
-from rerank_async.errors import ClientClosedError, DeadlineExceededError
-from rerank_async.policy.limiting import WindowLimiter
+from rerank_async.errors import ClientClosedError, ConnectionFailedError, DeadlineExceededError, OverloadedError
+from rerank_async.policy.concurrency import ConcurrencyBound
+from rerank_async.policy.fairness import FairQueue
+from rerank_async.policy.heard import Heard
+from rerank_async.policy.limiting import Limiter
 from rerank_async.runtime.clock import Clock, Timer
 from rerank_async.values.response import LimitStatus
 
+_logger = logging.getLogger("rerank_async")
+
 _CLOSED = "the client was closed while this call was under way"
+
+PROBE_EVERY = 1.0
+"""Seconds between the requests that find out whether a service that refuses connections is back
+(docs/decisions.md, 14)."""
 
 
 class Permit:
@@ -33,15 +43,16 @@ class Permit:
 
 
 class _Waiter:
-    __slots__ = ("asked_at", "future", "ticket")
+    __slots__ = ("asked_at", "flow", "future", "patient", "ticket")
 
-    def __init__(self, ticket: int, asked_at: float, future: asyncio.Future[Permit]) -> None:
+    def __init__(
+        self, flow: Hashable, ticket: int, asked_at: float, future: asyncio.Future[Permit], *, patient: bool
+    ) -> None:
+        self.flow = flow
         self.ticket = ticket
         self.asked_at = asked_at
         self.future = future
-
-    def __lt__(self, other: _Waiter) -> bool:
-        return self.ticket < other.ticket
+        self.patient = patient  # it has a deadline, and only that bounds it
 
 
 def _wake(future: asyncio.Future[None]) -> None:
@@ -50,46 +61,86 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 
 class Gate:
-    """Grants permits first come, first served, within a rate and a bound on requests in flight.
+    """Grants permits within a rate and a bound on requests in flight: in turns between flows, in order inside one.
 
-    The life of a permit: `enter`, then `sent` when the request starts, then `leave` when the exchange has ended in
-    whatever way. A permit that leaves without having been sent is returned. Belongs to one event loop at a time;
-    `forget_loop` when the next one begins.
+    The life of a permit: `enter`, then `sent` when the request starts, then one of `answered`, `throttled`, `refused`
+    and `crowded` as the case may be, then `leave` when the exchange has ended in whatever way. A permit that leaves
+    without having been sent is returned. Belongs to one event loop at a time; `forget_loop` when the next one begins.
+
+    While connections are refused, nothing goes out but one request a second, until any answer comes.
 
     Attributes:
         granted: Permits granted so far and not returned, for benchmarks and tests.
     """
 
-    def __init__(self, limiter: WindowLimiter, max_concurrency: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        limiter: Limiter,
+        concurrency: ConcurrencyBound,
+        clock: Clock,
+        *,
+        max_queued: int | None = None,
+        patience: float | None = None,
+    ) -> None:
+        """Sets it up.
+
+        Args:
+            limiter: Paces the requests.
+            concurrency: Bounds the requests in flight.
+            clock: Everything waits by it.
+            max_queued: How many calls may wait when a new one comes; None: any number.
+            patience: Seconds of refused connections after which those fail that wait without a deadline; None: never.
+        """
         self._limiter = limiter
-        self._max_concurrency = max_concurrency
+        self._concurrency = concurrency
         self._clock = clock
+        self._max_queued = max_queued
+        self._patience = inf if patience is None else patience
         self._tickets = count()
-        self._waiters: list[_Waiter] = []
+        self._queue: FairQueue[_Waiter] = FairQueue()
         self._resting: set[asyncio.Future[None]] = set()
         self._in_flight = 0
         self._era = 0
         self._timer: Timer | None = None
+        self._probe_at: float | None = None
+        self._refused_since = -inf
+        self._answered_at = -inf
         self._closed = False
         self.granted = 0
 
     def ticket(self) -> int:
-        """A place in the queue: the lower, the earlier. A batch keeps its ticket when it must go again."""
+        """A place in its flow: the lower, the earlier. A batch keeps its ticket when it must go again."""
         return next(self._tickets)
+
+    def admit(self) -> None:
+        """Refuses a new call that would have to wait, if as many as may are waiting.
+
+        Raises:
+            OverloadedError: They are.
+        """
+        if self._max_queued is None or len(self._queue) < self._max_queued or self._could_go():
+            return
+        now = self._clock.now()
+        raise OverloadedError(
+            f"{len(self._queue)} requests wait for their turn, and LimitOptions.max_queued = {self._max_queued} allows "
+            f"no more; the limiter is {self._limiter.ready_at(now, len(self._queue)) - now:.1f} s behind. "
+            "Nothing was sent; try again later"
+        )
 
     def enter_now(self) -> Permit | None:
         """A permit at once, if nobody waits and nothing holds it back; else None: `enter`."""
-        if self._waiters or self._closed or self._in_flight >= self._max_concurrency:
+        if self._queue or self._closed or self._probe_at is not None or self._in_flight >= self._concurrency.bound:
             return None
         now = self._clock.now()
         return None if self._limiter.wait(now) else self._grant(now, now)
 
-    async def enter(self, ticket: int, deadline: float | None = None) -> Permit:
+    async def enter(self, ticket: int, deadline: float | None = None, flow: Hashable = None) -> Permit:
         """Waits for a permit; the caller sends at once, or leaves.
 
         Args:
-            ticket: From `ticket`.
+            ticket: From `ticket`; it may not be waiting already.
             deadline: On the monotonic clock; None: none.
+            flow: Flows take turns; inside one the lowest ticket is first.
 
         Raises:
             DeadlineExceededError: The limiter alone would take until after the deadline. Nothing was waited for.
@@ -100,27 +151,30 @@ class Gate:
         permit = self.enter_now()
         if permit is not None:
             return permit
-        now = self._clock.now()
-        if deadline is not None:
-            self._check(now, bisect_left(self._waiters, ticket, key=lambda waiter: waiter.ticket), deadline)
-        waiter = _Waiter(ticket, now, asyncio.get_running_loop().create_future())
-        insort(self._waiters, waiter)
-        self._pump()
-        try:
-            permit = await waiter.future
-        except asyncio.CancelledError:
-            self._leave_queue(waiter)
-            raise
-        if self._limiter.paused_until <= self._clock.now():
-            return permit
-        self.leave(permit)  # a 429 came between the grant and now
-        return await self.enter(ticket, deadline)
+        asked_at = self._clock.now()
+        while True:
+            if deadline is not None:
+                self._check(self._clock.now(), self._queue.ahead(flow, ticket), deadline)
+            future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
+            waiter = _Waiter(flow, ticket, asked_at, future, patient=deadline is not None)
+            self._queue.push(flow, ticket, waiter)
+            self._pump()
+            try:
+                permit = await waiter.future
+            except asyncio.CancelledError:
+                self._leave_queue(waiter)
+                raise
+            if self._limiter.paused_until <= self._clock.now():
+                return permit
+            self.leave(permit)  # a 429 came between the grant and now
+            if self._closed:
+                raise ClientClosedError(_CLOSED)
 
     def sent(self, permit: Permit) -> float:
         """The permit's request starts now; returns when that is."""
         now = permit.sent_at = self._clock.now()
         self._limiter.start(now)
-        if self._waiters and self._timer is None:
+        if self._queue and self._timer is None:
             self._pump()
         return now
 
@@ -133,21 +187,51 @@ class Gate:
             self._limiter.give_back()
             self.granted -= 1
         self._in_flight -= 1
-        if self._waiters:
+        if self._queue:
             self._pump()
 
-    def throttled(self, permit: Permit, retry_after: float | None) -> float:
+    def answered(self, permit: Permit, now: float, heard: Heard | None = None) -> None:
+        """Hears an answer that does not say that the rate is too high, and what it said of the limit."""
+        self._hear(now)
+        sent_at = permit.sent_at
+        if sent_at is None:
+            return
+        self._limiter.answered(now, sent_at, heard)
+        if heard is not None:
+            self._heard_limit()
+            self._rearm()
+
+    def landed(self, permit: Permit, now: float) -> None:
+        """Hears that an answer was good: more may be in flight, if it was less than the most."""
+        if permit.sent_at is not None:
+            self._concurrency.answered(permit.sent_at, now)
+
+    def throttled(self, permit: Permit, retry_after: float | None, heard: Heard | None = None) -> float:
         """Hears a 429, before its permit leaves, and holds every request; returns for how many seconds."""
         now = self._clock.now()
-        delay = self._limiter.throttled(now, now if permit.sent_at is None else permit.sent_at, retry_after)
-        self._cancel_timer()
-        self._pump()
+        self._hear(now)
+        delay = self._limiter.throttled(now, now if permit.sent_at is None else permit.sent_at, retry_after, heard)
+        self._heard_limit()
+        self._rearm()
         return delay
 
-    def answered(self, permit: Permit) -> None:
-        """Hears an answer other than a 429."""
+    def crowded(self, permit: Permit) -> None:
+        """Hears that the service has too much to do: fewer requests at the same time."""
         if permit.sent_at is not None:
-            self._limiter.answered(permit.sent_at)
+            self._concurrency.crowded(permit.sent_at, self._clock.now())
+
+    def refused(self, permit: Permit, error: ConnectionFailedError) -> None:
+        """Hears that the connection was refused: nothing more goes out but a probe now and then."""
+        if permit.sent_at is None or permit.sent_at < self._answered_at:
+            return
+        now = self._clock.now()
+        if self._probe_at is None:
+            self._probe_at = now + PROBE_EVERY
+            self._refused_since = now
+            _logger.warning("%s; one request a second will try, everything else waits", error)
+            self._rearm()
+        elif now - self._refused_since > self._patience:
+            self._fail_impatient(error, now - self._refused_since)
 
     async def rest(self, delay: float) -> None:
         """Waits for ``delay`` seconds before a batch asks for its next permit.
@@ -170,45 +254,86 @@ class Gate:
         """Ends everything that waits here with ClientClosedError, now and from now on."""
         self._closed = True
         self._cancel_timer()
-        waiting: list[asyncio.Future[Permit] | asyncio.Future[None]] = [waiter.future for waiter in self._waiters]
+        waiting: list[asyncio.Future[Permit] | asyncio.Future[None]] = [each.future for each in self._queue.clear()]
         waiting.extend(self._resting)
-        self._waiters.clear()
         for future in waiting:
             if not future.done():
                 future.set_exception(ClientClosedError(_CLOSED))
 
+    def free(self) -> int:
+        """Permits that the limiter could grant at once."""
+        return self._limiter.free(self._clock.now())
+
+    def lanes(self) -> int:
+        """Requests that may be in flight beside those that are."""
+        return self._concurrency.bound - self._in_flight
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for their permit."""
+        return len(self._queue)
+
+    @property
+    def answers(self) -> bool:
+        """Whether the service has ever answered this client."""
+        return self._answered_at > -inf
+
     def ready_at(self, ahead: int) -> float:
         """When a request would start that is asked for now with ``ahead`` others before it, the queue included."""
-        return self._limiter.ready_at(self._clock.now(), len(self._waiters) + ahead)
+        return self._limiter.ready_at(self._clock.now(), len(self._queue) + ahead)
 
-    def check(self, requests: int, deadline: float) -> None:
+    def check(self, requests: int, deadline: float, flow: Hashable = None) -> None:
         """Refuses a call whose last request could not start before the deadline.
 
         Raises:
             DeadlineExceededError: As `enter`.
         """
-        self._check(self._clock.now(), len(self._waiters) + requests - 1, deadline)
+        self._check(self._clock.now(), self._queue.ahead(flow, inf) + requests - 1, deadline)
 
     def status(self) -> LimitStatus:
         """This moment, for health checks."""
         now = self._clock.now()
         return LimitStatus(
             requests_per_second=self._limiter.rate,
-            source="option",
-            queued=len(self._waiters),
+            ceiling=self._limiter.ceiling,
+            source=self._limiter.source,
+            concurrency=self._concurrency.bound,
+            queued=len(self._queue),
             in_flight=self._in_flight,
             paused=max(0.0, self._limiter.paused_until - now),
-            behind=self._limiter.ready_at(now, len(self._waiters)) - now,
+            behind=self._limiter.ready_at(now, len(self._queue)) - now,
         )
 
     def forget_loop(self) -> None:
         """Drops what belonged to an event loop that is gone: its waiters, its timer, its requests in flight."""
-        self._waiters.clear()
+        self._queue.clear()
         self._resting.clear()
         self._cancel_timer()
         self._in_flight = 0
         self._era += 1
         self._limiter.forget_granted()
+
+    def _fail_impatient(self, error: ConnectionFailedError, seconds: float) -> None:
+        """Ends the waiting of those who have no deadline."""
+        for waiter in self._queue.clear():
+            if waiter.patient:
+                self._queue.push(waiter.flow, waiter.ticket, waiter)
+            elif not waiter.future.done():
+                waiter.future.set_exception(
+                    ConnectionFailedError(
+                        f"{error} (connections were refused for {seconds:.0f} s, longer than RetryOptions.max_elapsed "
+                        f"= {self._patience:g} s)",
+                        url=error.url,
+                    )
+                )
+
+    def _could_go(self) -> bool:
+        return (
+            not self._queue
+            and self._probe_at is None
+            and self._in_flight < self._concurrency.bound
+            and not self._limiter.wait(self._clock.now())
+        )
 
     def _check(self, now: float, ahead: int, deadline: float) -> None:
         ready_at = self._limiter.ready_at(now, ahead)
@@ -218,23 +343,45 @@ class Gate:
                 "Nothing was sent for what is left; give the call more time, or ask for less at once"
             )
 
+    def _hear(self, now: float) -> None:
+        """There is a service that answers."""
+        self._answered_at = now
+        if self._probe_at is not None:
+            self._probe_at = None
+            self._rearm()
+
+    def _heard_limit(self) -> None:
+        if self._limiter.limit_known:
+            self._concurrency.limit_heard()
+
     def _grant(self, now: float, asked_at: float) -> Permit:
         self._limiter.grant()
         self._in_flight += 1
         self.granted += 1
         return Permit(now - asked_at, self._era)
 
+    def _wait(self, now: float) -> float:
+        wait = self._limiter.wait(now)
+        return wait if self._probe_at is None else max(wait, self._probe_at - now)
+
     def _pump(self) -> None:
         """Grants what may be granted now, and sets the one timer for the rest."""
         now = self._clock.now()
-        while self._waiters and self._in_flight < self._max_concurrency:
-            if wait := self._limiter.wait(now):
+        while self._queue and self._in_flight < self._concurrency.bound:
+            if (wait := self._wait(now)) > 0:
                 if self._timer is None and wait < inf:
                     self._timer = self._clock.call_at(now + wait, self._on_timer)
                 return
-            waiter = self._waiters.pop(0)
+            waiter = self._queue.pop()
             if not waiter.future.done():
                 waiter.future.set_result(self._grant(now, waiter.asked_at))
+                if self._probe_at is not None:
+                    self._probe_at = now + PROBE_EVERY
+
+    def _rearm(self) -> None:
+        """What holds the queue has changed."""
+        self._cancel_timer()
+        self._pump()
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -250,7 +397,7 @@ class Gate:
         future = waiter.future
         if future.done() and not future.cancelled() and future.exception() is None:
             self.leave(future.result())
-        elif waiter in self._waiters:
-            self._waiters.remove(waiter)
-        if not self._waiters:
+        elif future.cancelled():
+            self._queue.remove(waiter.flow, waiter.ticket)
+        if not self._queue:
             self._cancel_timer()

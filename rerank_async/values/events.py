@@ -4,7 +4,7 @@ An observer is any callable that takes one event. It is called synchronously in 
 what it raises is logged and does not disturb the call. Times named ``_at`` are seconds of the monotonic clock.
 
 The order for one call: `Queued`; for each request `Sent`, then `Answered` if an answer came, then perhaps `Throttled`
-or `Retried`; at the end `Merged` or `Failed`. Events of concurrent batches interleave.
+`Retried` or `Hedged`; at the end `Merged` or `Failed`. Events of concurrent batches interleave.
 """
 
 from __future__ import annotations
@@ -99,6 +99,19 @@ class Retried(NamedTuple):
     reason: str
 
 
+class Hedged(NamedTuple):
+    """A request takes unusually long, and a second copy of it races it; the first good answer counts.
+
+    Attributes:
+        delay: Seconds for which the first was waited for.
+    """
+
+    call: int
+    at: float
+    batch: int
+    delay: float
+
+
 class Merged(NamedTuple):
     """The call is done.
 
@@ -127,5 +140,5 @@ class Failed(NamedTuple):
     seconds: float
 
 
-Event = Queued | Sent | Answered | Throttled | Retried | Merged | Failed
+Event = Queued | Sent | Answered | Throttled | Retried | Hedged | Merged | Failed
 Observer = Callable[[Event], object]

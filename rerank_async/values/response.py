@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from rerank_async.values.events import Answered
+from rerank_async.values.events import Answered, Retried, Throttled
 
 
 class _NoExtra(Mapping[str, Any]):
@@ -111,10 +111,11 @@ class ResponseStats(NamedTuple):
         requests: Requests sent, retries and throttled ones included.
         retries: Requests sent again after a failure.
         throttled: Requests answered with a 429.
-        hedges: Second copies that raced a slow request. This version sends none.
+        hedges: Second copies that raced a slow request.
         waited: Seconds spent waiting for the limiter, added up over the batches, which wait side by side.
         seconds: From the call's start to its end.
         exchanges: One event for each answer, in the order they came: status, seconds, trace id.
+        again: One event for each time that a batch had to go again: the service's code, the wait.
     """
 
     requests: int = 0
@@ -124,6 +125,7 @@ class ResponseStats(NamedTuple):
     waited: float = 0.0
     seconds: float = 0.0
     exchanges: tuple[Answered, ...] = ()
+    again: tuple[Retried | Throttled, ...] = ()
 
 
 @attrs.frozen
@@ -168,7 +170,8 @@ class RerankResponse(WireMapping):
         input_token_count: Tokens billed, summed over all answers; None if the service did not say.
         query: The query, if ``return_options.query`` asked for it; else None.
         warnings: The service's warnings, each once.
-        failures: Texts without a score; empty, because in this version a call that fails raises.
+        failures: Texts without a score, and why: with ``on_failure="partial"`` whatever failed, and with
+            ``overlength="isolate"`` the texts that are too long. Otherwise empty, as a call that fails raises.
         stats: What the call took.
         extra: Fields of the service that this version does not know, by name; of the first answer that had them. Those
             beside the warnings in ``system`` are under ``"system"``.
@@ -233,8 +236,11 @@ class LimitStatus:
     """The limiter at this moment, for health checks.
 
     Attributes:
-        requests_per_second: The rate it keeps; ``math.inf``: no pacing.
-        source: Where the rate comes from: ``"option"``.
+        requests_per_second: The pace it keeps now; ``math.inf``: no pacing.
+        ceiling: What the pace never goes above, ``share`` of it taken; ``math.inf``: nothing is known.
+        source: Where the ceiling comes from: ``"option"``, ``"header"``, ``"429"`` (its words), or ``"learned"`` (from
+            when 429s came).
+        concurrency: How many requests may be in flight now.
         queued: Requests that wait for their permit.
         in_flight: Requests that were sent and not yet answered.
         paused: Seconds until a pause that a 429 asked for ends; 0 if there is none.
@@ -242,7 +248,9 @@ class LimitStatus:
     """
 
     requests_per_second: float
+    ceiling: float
     source: str
+    concurrency: int
     queued: int
     in_flight: int
     paused: float

@@ -1,0 +1,68 @@
+"""What a call is to do, and the terms that hold for every call of a client or a view."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rerank_async.policy.bounds import LearnedBounds
+from rerank_async.policy.hedging import HedgeBudget, HedgeModel
+from rerank_async.policy.latency import LatencyModel
+from rerank_async.policy.planning import Load
+from rerank_async.values.events import Observer
+
+
+class Terms(NamedTuple):
+    """What holds for every call of a client or a view.
+
+    Attributes:
+        model_id: The model.
+        adaptive: Whether the size of a batch follows the moment.
+        overlength: What becomes of a batch with a text that is too long: ``"raise"``, ``"isolate"`` or ``"truncate"``.
+        partial: Whether what was scored is returned where something failed.
+        observers: Who hears of what happens.
+        latency: How long the model takes.
+        bounds: What the service has shown to be too large.
+        hedging: When a slow request is raced, and how often; None: never.
+    """
+
+    model_id: str
+    adaptive: bool
+    overlength: str
+    partial: bool
+    observers: Sequence[Observer]
+    latency: LatencyModel
+    bounds: LearnedBounds
+    hedging: tuple[HedgeModel, HedgeBudget] | None
+
+
+class Job(NamedTuple):
+    """What a call is to do.
+
+    Attributes:
+        head: The body without its inputs.
+        load: The texts.
+        top_n: The cut after the merge; None: all.
+        texts: The caller's texts, where the results are to carry them; else None.
+        query: The query, where the response is to carry it; else None.
+        echo: Whether the service was asked to echo the texts.
+        headers: Of each request, without the token.
+        deadline: On the monotonic clock; None: none.
+        score_threshold: Results below it are left out; None: none are.
+        terms: What holds for it.
+        flow: With whom it takes turns; None: it is a flow of its own.
+        whole: Whether every score is asked for, whatever ``top_n`` cuts in the end: batches are handed out as they land.
+    """
+
+    head: Mapping[str, Any]
+    load: Load
+    top_n: int | None
+    texts: Sequence[str] | None
+    query: str | None
+    echo: bool
+    headers: Mapping[str, str]
+    deadline: float | None
+    score_threshold: float | None
+    terms: Terms
+    flow: Hashable | None = None
+    whole: bool = False

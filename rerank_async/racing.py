@@ -1,0 +1,97 @@
+"""A slow request raced by a second copy of itself: hedging."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rerank_async.errors import RateLimitError
+from rerank_async.exchange import Batch, Channel, exchange
+from rerank_async.job import Job
+from rerank_async.policy.hedging import HedgeModel
+from rerank_async.policy.merging import BatchResult
+from rerank_async.runtime.gate import Permit
+from rerank_async.runtime.tokens import Token
+from rerank_async.tally import Tally
+
+
+async def race(
+    channel: Channel, batch: Batch, permit: Permit, token: Token, job: Job, tally: Tally
+) -> BatchResult:
+    """As `exchange`, with a second copy of the request when the first takes unusually long.
+
+    The copy takes a permit only if one is free and nobody waits for it. The first good answer counts, and the other
+    request is cancelled. If one fails, the other is waited for; if both do, the error of the first is raised.
+    """
+    hedging = job.terms.hedging
+    if hedging is None:
+        return await exchange(channel, batch, permit, token, job, tally)
+    model, budget = hedging
+    size = len(batch.members)
+    delay = model.delay(size)
+    budget.sent()
+    if delay is None:
+        return await _observed(channel, batch, permit, token, job, tally, model)
+    started_at = channel.clock.now()
+    first = asyncio.ensure_future(_observed(channel, batch, permit, token, job, tally, model))
+    runners = [first]
+    extra: Permit | None = None
+    try:
+        await _until(channel, first, delay)
+        if not first.done() and budget.may_hedge() and (extra := channel.gate.enter_now()) is not None:
+            budget.hedged()
+            tally.hedged(channel.clock.now(), batch.number, delay)
+            second = asyncio.ensure_future(_observed(channel, batch, extra, token, job, tally, model))
+            runners.append(second)
+            await asyncio.wait(runners, return_when=asyncio.FIRST_COMPLETED)
+            if first.done() and _failed(first):
+                await asyncio.wait(runners)
+            if second.done() and isinstance(error := second.exception(), RateLimitError):
+                channel.gate.throttled(extra, error.retry_after, batch.heard)
+            if second.done() and not _failed(second) and (not first.done() or _failed(first)):
+                model.observe_loser(size, channel.clock.now() - started_at)
+                return second.result()
+        return await first
+    finally:
+        try:
+            await _end(runners)
+        finally:
+            if extra is not None:
+                channel.gate.leave(extra)
+
+
+async def _observed(
+    channel: Channel, batch: Batch, permit: Permit, token: Token, job: Job, tally: Tally, model: HedgeModel
+) -> BatchResult:
+    started_at = channel.clock.now()
+    result = await exchange(channel, batch, permit, token, job, tally)
+    model.observe(len(batch.members), channel.clock.now() - started_at)
+    return result
+
+
+async def _until(channel: Channel, runner: asyncio.Future[BatchResult], delay: float) -> None:
+    """Waits for the runner, for ``delay`` seconds at most."""
+    due: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    timer = channel.clock.call_at(channel.clock.now() + delay, lambda: due.done() or due.set_result(None))
+    try:
+        await asyncio.wait((runner, due), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        timer.cancel()
+        due.cancel()
+
+
+def _failed(runner: asyncio.Future[BatchResult]) -> bool:
+    return runner.cancelled() or runner.exception() is not None
+
+
+async def _end(runners: list[asyncio.Future[BatchResult]]) -> None:
+    """Cancels who still runs, and looks at every failure, so that none is reported as unseen."""
+    losers = [runner for runner in runners if not runner.done()]
+    for loser in losers:
+        loser.cancel()
+    try:
+        if losers:
+            await asyncio.wait(losers)
+    finally:
+        for runner in runners:
+            if runner.done() and not runner.cancelled():
+                runner.exception()

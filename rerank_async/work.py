@@ -1,0 +1,130 @@
+"""What one call has still to send, and what became of the rest."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Sequence
+
+from rerank_async.exchange import Batch
+from rerank_async.job import Job
+from rerank_async.policy.merging import BatchResult
+from rerank_async.policy.planning import pushed_top_n, take
+from rerank_async.policy.sizing import LEAST_INPUTS, batch_size
+from rerank_async.policy.wire import encode_body
+from rerank_async.runtime.gate import Gate
+from rerank_async.values.response import BatchFailure, ServiceWarning
+
+
+class Work:
+    """The texts of one call: cut into batches only when one may go, so that its size fits the moment.
+
+    Attributes:
+        done: Pairs of (positions in the list that is sent, their answer), in the order in which the answers came.
+        failures: What has no score, for a call that returns what was scored.
+        warnings: What the answer must say beside what the service says.
+    """
+
+    __slots__ = ("_again", "_cut", "_job", "_next_number", "_next_start", "_size", "done", "failures", "warnings")
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._size = len(job.load.texts)
+        self._next_start = 0
+        self._next_number = 0
+        self._cut = 0
+        self._again: list[Batch] = []
+        self.done: list[tuple[Sequence[int], BatchResult]] = []
+        self.failures: list[BatchFailure] = []
+        self.warnings: list[ServiceWarning] = []
+
+    @property
+    def left(self) -> bool:
+        """Whether something is to be sent that is not on its way."""
+        return bool(self._again) or self._next_start < self._size
+
+    @property
+    def split(self) -> bool:
+        """Whether several batches could go side by side."""
+        return len(self._again) > 1 or (bool(self._again) and self._next_start < self._size)
+
+    @property
+    def ticket(self) -> int | None:
+        """The place of the batch that must go again first; None: none must."""
+        return self._again[0].ticket if self._again else None
+
+    def take(self, ticket: int, gate: Gate) -> Batch | None:
+        """The next batch: one that must go again, else one cut from what is left, else None."""
+        if self._again:
+            return self._again.pop(0)
+        start = self._next_start
+        left = self._size - start
+        if not left:
+            return None
+        stop = self._stop(start, left, gate)
+        self._next_start = stop
+        return self.batch(range(start, stop), ticket)
+
+    def batch(self, members: Sequence[int], ticket: int) -> Batch:
+        """A new batch of these positions, with its body."""
+        job = self._job
+        size = len(members)
+        top_n = None if job.whole else pushed_top_n(job.top_n, size)
+        batch = Batch(self._next_number, members, ticket, encode_body(job.head, self.texts(members), top_n), top_n)
+        self._next_number += 1
+        return batch
+
+    def texts(self, members: Sequence[int]) -> Sequence[str]:
+        """The texts at these positions."""
+        texts = self._job.load.texts
+        if len(members) == self._size and type(members) is range:
+            return texts
+        return texts[members.start : members.stop] if type(members) is range else [texts[at] for at in members]
+
+    def put_back(self, batch: Batch) -> None:
+        """The batch must go again, before everything that is not cut yet."""
+        insort(self._again, batch, key=lambda other: other.number)
+
+    def land(self, batch: Batch, result: BatchResult) -> None:
+        """The batch was answered."""
+        self.done.append((batch.members, result))
+
+    def fail(self, members: Sequence[int], error: Exception) -> None:
+        """These texts will have no score."""
+        self.failures.append(BatchFailure(tuple(self.indices(members)), error))
+
+    def drop(self) -> list[Batch]:
+        """Forgets what is left; returns the batches that were to go again."""
+        again, self._again = self._again, []
+        self._next_start = self._size
+        return again
+
+    def unscored(self) -> list[int]:
+        """Positions in the list that is sent that have neither a score nor a failure, ascending."""
+        failed = {index for failure in self.failures for index in failure.indices}
+        scored = {at for members, _ in self.done for at in members}
+        return [at for at in range(self._size) if at not in scored and not failed.issuperset(self.indices((at,)))]
+
+    def indices(self, members: Sequence[int]) -> list[int]:
+        """Positions in the list that is sent to indices in the caller's list, ascending."""
+        positions = self._job.load.positions
+        if positions is None:
+            return sorted(members)
+        return sorted(index for at in members for index in positions[at])
+
+    def _stop(self, start: int, left: int, gate: Gate) -> int:
+        job = self._job
+        load, terms = job.load, job.terms
+        most = min(load.max_inputs, terms.bounds.max_inputs)
+        if terms.adaptive and left >= 2 * LEAST_INPUTS:
+            most = batch_size(
+                left,
+                free=gate.free() + 1,  # with this one, which is granted
+                lanes=gate.lanes() + 1,
+                waiting=gate.queued,
+                latency=terms.latency,
+                max_inputs=most,
+                taken=start,
+                sent=self._cut,
+            )
+        self._cut += 1
+        return take(load, start, most)
