@@ -11,7 +11,7 @@ The errors are in `rerank_async.errors`, the local server in `rerank_async.serve
 from rerank_async import errors
 from rerank_async.api_client import AsyncAPIClient
 from rerank_async.client import AsyncRerank
-from rerank_async.errors import RerankError
+from rerank_async.errors import OverloadedError, RerankError
 from rerank_async.values.credentials import Credentials
 from rerank_async.values.events import Answered, Event, Failed, Merged, Observer, Queued, Retried, Sent, Throttled
 from rerank_async.values.models import RerankModels
@@ -45,6 +45,7 @@ __all__ = [
     "Merged",
     "ModelSpec",
     "Observer",
+    "OverloadedError",
     "Plan",
     "Queued",
     "RerankError",

@@ -6,6 +6,7 @@
     ├── ClientStateError       (RuntimeError)      the client cannot be used here
     │   ├── ClientClosedError                      it was closed
     │   └── EventLoopError                         another event loop is using it
+    ├── OverloadedError                            more requests wait than max_queued allows; nothing was sent
     ├── NoAnswerError                              no answer came
     │   ├── ConnectionFailedError (ConnectionError)  refused, reset, cut, name not found
     │   │   └── CertificateError                   the TLS certificate was not accepted
@@ -30,6 +31,11 @@ Every error pickles, and holds neither a request object nor the text of a query 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rerank_async.values.response import ResponseStats
+
 __all__ = [
     "AuthenticationError",
     "BadAnswerError",
@@ -47,6 +53,7 @@ __all__ = [
     "InvalidTypeError",
     "ModelNotSupportedError",
     "NoAnswerError",
+    "OverloadedError",
     "PermissionDeniedError",
     "QuotaExceededError",
     "RateLimitError",
@@ -65,11 +72,14 @@ class RerankError(Exception):
         scored: What the failed call had already scored: pairs of (index in the caller's ``inputs``, score), by index.
         others: Errors of further batches of the same call that had failed by the time the first failure was seen.
         attempts: Requests that were sent for the batch that failed; 0 if none was.
+        stats: What the failed call took until then: requests, waits, and status and trace id of each answer; None if it
+            had not begun.
     """
 
     scored: tuple[tuple[int, float], ...] = ()
     others: tuple[RerankError, ...] = ()
     attempts: int = 0
+    stats: ResponseStats | None = None
 
 
 class InvalidArgumentError(RerankError, ValueError):
@@ -102,6 +112,18 @@ class EventLoopError(ClientStateError):
     """The client is in use by another event loop that is still running: one client per thread."""
 
 
+class OverloadedError(RerankError):
+    """More requests wait for the limiter than ``LimitOptions.max_queued`` allows. Nothing was sent; try later.
+
+    Attributes:
+        queued: How many waited.
+    """
+
+    def __init__(self, message: str, *, queued: int = 0) -> None:
+        super().__init__(message)
+        self.queued = queued
+
+
 class NoAnswerError(RerankError):
     """No answer came.
 
@@ -115,7 +137,15 @@ class NoAnswerError(RerankError):
 
 
 class ConnectionFailedError(NoAnswerError, ConnectionError):
-    """The connection was refused, reset or cut, or the name was not found."""
+    """The connection was refused, reset or cut, or the name was not found.
+
+    Attributes:
+        refused: Whether nothing listened at the address, so that nothing was sent. Such a request costs no attempt.
+    """
+
+    def __init__(self, message: str, *, url: str | None = None, refused: bool = False) -> None:
+        super().__init__(message, url=url)
+        self.refused = refused
 
 
 class CertificateError(ConnectionFailedError):

@@ -14,6 +14,7 @@ from rerank_async.cli.exits import TABLE, note
 from rerank_async.cli.output import Column, write_json, write_rows
 from rerank_async.cli.reading import FORMATS, Passages, read_passages
 from rerank_async.errors import InvalidArgumentError
+from rerank_async.values.contract import DEFAULT_RATE
 from rerank_async.values.models import RerankModels
 from rerank_async.values.options import LimitOptions
 from rerank_async.values.parameters import RerankParameters, ReturnOptions
@@ -94,7 +95,7 @@ def rank(
     rerank-async rank "how do I copy a folder" README.md --local --top-n 3
     grep -h . notes/*.txt | rerank-async rank "open invoices" - | head -n 5
     """  # noqa: D301 - click reads the backspace: it keeps the lines below from being wrapped
-    default_rate = math.inf if local else LimitOptions().requests_per_second
+    default_rate = math.inf if local else DEFAULT_RATE
     wish = Wish(
         query=query,
         target=Target(url=url, project_id=project_id, space_id=space_id, local=local),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import ssl
@@ -248,10 +249,12 @@ def error_for(exc: BaseException, url: URL) -> RerankError:
     if isinstance(exc, TimeoutError):
         early = isinstance(exc, aiohttp.ConnectionTimeoutError)
         return too_late(where, "connection to" if early else "whole answer from", "connect" if early else "request")
+    refused = False
     if isinstance(exc, aiohttp.ClientConnectorError):
         number = exc.os_error.errno
         # asyncio words it by its own calls; those of name look-ups (negative numbers) are good.
         reason = os.strerror(number) if number is not None and number > 0 else exc.os_error.strerror or exc.os_error
+        refused = number == errno.ECONNREFUSED
         message = f"cannot connect to {where}: {reason}. Check the URL, the network and that the service is up"
     elif isinstance(exc, aiohttp.ClientPayloadError):
         message = f"the connection broke in the middle of the answer of {where}"
@@ -259,7 +262,7 @@ def error_for(exc: BaseException, url: URL) -> RerankError:
         message = f"the connection to {where} broke before its answer ({type(exc).__name__})"
         if isinstance(exc, aiohttp.ClientResponseError):
             message = f"{where} answered something that is not HTTP: {exc.message}"
-    return ConnectionFailedError(message, url=where)
+    return ConnectionFailedError(message, url=where, refused=refused)
 
 
 def _bare(exc: BaseException) -> BaseException:

@@ -53,8 +53,10 @@ def integer_from(least: int, *, optional: bool = False) -> Validator:
     return check
 
 
-def number_from(least: float, *, above: bool = False, finite: bool = True, optional: bool = False) -> Validator:
-    """An attrs validator: a number of at least ``least``, or above it; ``finite`` excludes infinity."""
+def number_from(
+    least: float, *, above: bool = False, most: float | None = None, finite: bool = True, optional: bool = False
+) -> Validator:
+    """An attrs validator: a number of at least ``least``, or above it, and at most ``most``; ``finite``: no infinity."""
 
     def check(_: Any, attribute: Any, value: Any) -> None:
         if value is None and optional:
@@ -64,6 +66,8 @@ def number_from(least: float, *, above: bool = False, finite: bool = True, optio
         if value < least or (above and value == least):
             bound = f"above {least:g}" if above else f"at least {least:g}"
             raise InvalidArgumentError(f"{name} must be {bound}, not {value!r}", argument=name)
+        if most is not None and value > most:
+            raise InvalidArgumentError(f"{name} must be at most {most:g}, not {value!r}", argument=name)
         if not _is_finite(value) and (finite or value != math.inf):
             raise InvalidArgumentError(f"{name} must be finite, not {value!r}", argument=name)
 

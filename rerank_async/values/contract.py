@@ -28,6 +28,9 @@ REGIONS: Final = ("us-south", "eu-de", "eu-gb", "jp-tok", "au-syd", "ca-tor")
 MAX_INPUTS: Final = 1000
 """Inputs in one request. Source: IBM's Java SDK, ``rerank-service.md``: "You can specify up to 1,000 inputs per call"."""
 
+DEFAULT_RATE: Final = 8.0
+"""Requests a second of a ``v2-standard`` instance. Source: a live 429, quoted in IBM/unitxt#1215."""
+
 LIMIT_HEADER: Final = "x-requests-limit-rate"
 REMAINING_HEADER: Final = "x-requests-limit-remaining"
 """Read by ibm-watsonx-ai 1.8.1 for other endpoints; whether rerank sends them is unknown, so both are optional."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import attrs
 
 from rerank_async.errors import InvalidArgumentError
 from rerank_async.values.checks import boolean, integer_from, number_from
-from rerank_async.values.contract import MAX_INPUTS
+from rerank_async.values.contract import DEFAULT_RATE, MAX_INPUTS
 
 
 class Default(Enum):
@@ -55,15 +56,46 @@ class LimitOptions:
 
     Attributes:
         requests_per_second: The instance's rate. 8 is the limit of a ``v2-standard`` instance, 2 that of a Lite one
-            (seen in live 429s: IBM/unitxt#1215, langflow-ai/openrag#615). ``math.inf``: no pacing.
+            (seen in live 429s: IBM/unitxt#1215, langflow-ai/openrag#615). None: unknown; the client starts slowly and
+            learns it. ``math.inf``: no pacing.
         burst: How many requests may start at once after a pause, at least 1; None: the requests of one second. With
-            N = burst and a rate r, at most N requests start in any window of N / r seconds.
+            N = burst and a rate r, at most N requests start in any window of N / r seconds. Only with a rate.
         max_concurrency: Requests in flight at the same time, at least 1.
+        share: The fixed part of the rate that this client uses, above 0, at most 1: a half where two processes use one
+            instance. Only with a rate, given or learned.
+        max_queued: How many requests may wait for the limiter before a call fails at once with `OverloadedError`, at
+            least 0; None: no bound. For services that would rather refuse than wait.
     """
 
-    requests_per_second: float = attrs.field(default=8.0, validator=number_from(0, above=True, finite=False))
+    requests_per_second: float | None = attrs.field(
+        default=DEFAULT_RATE, validator=number_from(0, above=True, finite=False, optional=True)
+    )
     burst: int | None = attrs.field(default=None, validator=integer_from(1, optional=True))
     max_concurrency: int = attrs.field(default=128, validator=integer_from(1))
+    share: float = attrs.field(default=1.0, validator=number_from(0, above=True, most=1))
+    max_queued: int | None = attrs.field(default=None, validator=integer_from(0, optional=True))
+
+    @burst.validator
+    def _check_burst(self, _: Any, value: int | None) -> None:
+        if value is None:
+            return
+        if self.requests_per_second is None:
+            raise InvalidArgumentError(
+                "burst needs a rate to be held against; with requests_per_second=None leave it out", argument="burst"
+            )
+        if self.requests_per_second == math.inf:
+            raise InvalidArgumentError(
+                "burst has no effect without pacing (requests_per_second=math.inf); bound max_concurrency instead",
+                argument="burst",
+            )
+
+    @share.validator
+    def _check_share(self, _: Any, value: float) -> None:
+        if value < 1 and self.requests_per_second == math.inf:
+            raise InvalidArgumentError(
+                "share is a part of a rate, and requests_per_second=math.inf is none: give the rate, or None to learn it",
+                argument="share",
+            )
 
 
 @attrs.frozen(kw_only=True)
@@ -72,14 +104,19 @@ class RetryOptions:
 
     The n-th retry of a batch waits for a random time between 0 and ``min(max_delay, base_delay * 2**(n - 1))`` seconds
     (full jitter): with the defaults at most 0.25, 0.5, 1, 2 and 4 s. A 429 is not a retry: it pauses the whole client,
-    and its batch goes again first.
+    and its batch goes again first. A refused connection is one that costs no attempt.
 
     Attributes:
         max_attempts: Requests for one batch, the first one included, at least 1.
         base_delay: Seconds, the longest wait before the first retry.
-        max_delay: Seconds, the longest wait before any retry.
+        max_delay: Seconds, the longest wait before any retry, at least ``base_delay``.
         max_retry_after: Seconds. A Retry-After above it fails the call at once, and the error names the value.
         max_throttled: How many 429s one batch may meet before the call fails, at least 0.
+        budget: Retries that one success pays for, 0 to 1, over everything that shares the client. Retries that succeed
+            are free, and the deposits of 100 successes are saved, so 0.3 carries 20 % of faults and more. A budget that
+            is used up delays: one request a second goes again, until something succeeds. 0: never more than that.
+        max_elapsed: Seconds from a batch's first failure to its last retry, above 0 and at least ``base_delay``; None:
+            no bound. Waits for a 429 are not bounded by it. A call to a server that is down ends after this time.
     """
 
     max_attempts: int = attrs.field(default=6, validator=integer_from(1))
@@ -87,6 +124,23 @@ class RetryOptions:
     max_delay: float = attrs.field(default=8.0, validator=number_from(0))
     max_retry_after: float = attrs.field(default=60.0, validator=number_from(0))
     max_throttled: int = attrs.field(default=100, validator=integer_from(0))
+    budget: float = attrs.field(default=0.3, validator=number_from(0, most=1))
+    max_elapsed: float | None = attrs.field(default=120.0, validator=number_from(0, above=True, optional=True))
+
+    @max_delay.validator
+    def _check_max_delay(self, _: Any, value: float) -> None:
+        if value < self.base_delay:
+            raise InvalidArgumentError(
+                f"max_delay must be at least base_delay, {self.base_delay!r}, not {value!r}", argument="max_delay"
+            )
+
+    @max_elapsed.validator
+    def _check_max_elapsed(self, _: Any, value: float | None) -> None:
+        if value is not None and value < self.base_delay:
+            raise InvalidArgumentError(
+                f"max_elapsed must be at least base_delay, {self.base_delay!r}, not {value!r}: no retry would fit",
+                argument="max_elapsed",
+            )
 
 
 @attrs.frozen(kw_only=True)

@@ -10,12 +10,16 @@ import pytest
 from rerank_async import errors
 from rerank_async.errors import (
     BadAnswerError,
+    ConnectionFailedError,
     InvalidArgumentError,
     NoAnswerError,
+    OverloadedError,
     RerankError,
     ServiceError,
     StatusError,
 )
+from rerank_async.values.events import Answered
+from rerank_async.values.response import ResponseStats
 
 CLASSES = [getattr(errors, name) for name in errors.__all__]
 _LINE = re.compile(r"^(?P<indent>[ │├└─]*)(?P<name>[A-Z]\w+)(?: +\((?P<builtin>\w+)\))? {2,}\S")
@@ -41,13 +45,19 @@ def made(kind):
         error = kind("words", status=418, code="a_code", trace="f00", url="https://h.example/x", retry_after=1.5)
     elif issubclass(kind, BadAnswerError):
         error = kind("words", url="https://h.example/x", trace="f00")
+    elif issubclass(kind, ConnectionFailedError):
+        error = kind("words", url="https://h.example/x", refused=True)
     elif issubclass(kind, NoAnswerError):
         error = kind("words", url="https://h.example/x")
+    elif issubclass(kind, OverloadedError):
+        error = kind("words", queued=65)
     else:
         error = kind("words")
     error.scored = ((0, 0.5), (7, -1.25))
     error.others = (ServiceError("other", status=502),)
     error.attempts = 4
+    answered = Answered(1, 1000.5, 0, 10, 503, 0.25, "f00")
+    error.stats = ResponseStats(requests=4, retries=3, waited=1.5, seconds=2.0, exchanges=(answered,))
     return error
 
 
@@ -126,7 +136,7 @@ def test_every_error_pickles_with_everything_it_says(kind, protocol):
 def test_the_attributes_are_there_when_nothing_was_said(kind):
     error = kind("words")
     assert str(error) == "words"
-    assert (error.scored, error.others, error.attempts) == ((), (), 0)
+    assert (error.scored, error.others, error.attempts, error.stats) == ((), (), 0, None)
     for name in re.findall(r"^ {8}(\w+): ", inspect.getdoc(kind) or "", re.MULTILINE):
         assert hasattr(error, name), f"{kind.__name__}.{name} is documented and missing"
 

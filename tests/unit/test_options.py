@@ -21,9 +21,21 @@ INTEGERS = [
     (LimitOptions, "max_concurrency", 1, False),
     (RetryOptions, "max_attempts", 1, False),
     (RetryOptions, "max_throttled", 0, False),
+    (LimitOptions, "max_queued", 0, True),
 ]
 FROM_ZERO = [(RetryOptions, "base_delay"), (RetryOptions, "max_delay"), (RetryOptions, "max_retry_after")]
-ABOVE_ZERO = [(Timeouts, "connect", False), (Timeouts, "request", False), (Timeouts, "total", True)]
+ABOVE_ZERO = [
+    (Timeouts, "connect", False),
+    (Timeouts, "request", False),
+    (Timeouts, "total", True),
+    (RetryOptions, "max_elapsed", True),
+]
+# What makes room for a value that is right by itself.
+BESIDE = {
+    "base_delay": {"max_delay": 1e9, "max_elapsed": None},
+    "max_delay": {"base_delay": 0},
+    "max_elapsed": {"base_delay": 0},
+}
 
 
 def refused(kind, name, value, error):
@@ -54,7 +66,7 @@ def test_a_delay_is_finite_and_from_zero(kind, name):
     for value in (-1, -0.001, -INF, INF, NAN):
         refused(kind, name, value, InvalidArgumentError)
     for value in (0, 0.0, 1, 0.001, 1e9):
-        assert getattr(kind(**{name: value}), name) == value
+        assert getattr(kind(**{name: value}, **BESIDE.get(name, {})), name) == value
 
 
 @pytest.mark.parametrize(("kind", "name", "optional"), ABOVE_ZERO)
@@ -63,7 +75,7 @@ def test_a_timeout_is_finite_and_above_zero(kind, name, optional):
         refused(kind, name, value, InvalidTypeError)
     for value in (0, 0.0, -1, -INF, INF, NAN):
         refused(kind, name, value, InvalidArgumentError)
-    assert getattr(kind(**{name: 0.001}), name) == 0.001
+    assert getattr(kind(**{name: 0.001}, **BESIDE.get(name, {})), name) == 0.001
     if optional:
         assert getattr(kind(**{name: None}), name) is None
     else:
@@ -85,6 +97,58 @@ def test_a_rate_is_above_zero_and_may_be_infinite():
         refused(LimitOptions, "requests_per_second", value, InvalidArgumentError)
     assert LimitOptions(requests_per_second=INF).requests_per_second == INF
     assert LimitOptions(requests_per_second=0.1).requests_per_second == 0.1
+    assert LimitOptions(requests_per_second=None).requests_per_second is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "least"), [(LimitOptions, "share", None), (RetryOptions, "budget", 0)], ids=["share", "budget"]
+)
+def test_a_fraction_is_at_most_one(kind, name, least):
+    for value in [*NO_NUMBER, None]:
+        refused(kind, name, value, InvalidTypeError)
+    for value in (-0.001, -1, 1.001, 2, 100, 10**400, INF, -INF, NAN):
+        refused(kind, name, value, InvalidArgumentError)
+    for value in (0.001, 0.5, 1, 1.0):
+        assert getattr(kind(**{name: value}), name) == value
+    if least is None:
+        assert "above 0" in refused(kind, name, 0, InvalidArgumentError)
+    else:
+        assert getattr(kind(**{name: least}), name) == least
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "name", "words"),
+    [
+        (LimitOptions, {"requests_per_second": None, "burst": 8}, "burst", "requests_per_second=None"),
+        (LimitOptions, {"requests_per_second": INF, "burst": 8}, "burst", "requests_per_second=math.inf"),
+        (LimitOptions, {"requests_per_second": INF, "share": 0.5}, "share", "requests_per_second=math.inf"),
+        (RetryOptions, {"max_delay": 0.2}, "max_delay", "at least base_delay, 0.25, not 0.2"),
+        (RetryOptions, {"base_delay": 9}, "max_delay", "at least base_delay, 9, not 8.0"),
+        (RetryOptions, {"max_elapsed": 0.2}, "max_elapsed", "at least base_delay, 0.25, not 0.2"),
+        (RetryOptions, {"base_delay": 200, "max_delay": 300}, "max_elapsed", "at least base_delay, 200, not 120.0"),
+    ],
+)
+def test_options_that_contradict_one_another(kind, given, name, words):
+    with pytest.raises(InvalidArgumentError) as raised:
+        kind(**given)
+    assert raised.value.argument == name
+    assert str(raised.value).startswith(name)
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"requests_per_second": None, "share": 0.25},
+        {"requests_per_second": INF, "share": 1.0},
+        {"requests_per_second": INF, "max_queued": 0},
+        {"requests_per_second": 0.5, "burst": 1, "share": 0.5},
+    ],
+    ids=str,
+)
+def test_limits_that_only_look_like_a_contradiction(given):
+    limits = LimitOptions(**given)
+    assert {name: getattr(limits, name) for name in given} == given
 
 
 def test_a_batch_holds_at_most_what_the_service_takes():
@@ -113,9 +177,17 @@ def test_options_are_frozen_keyword_only_and_equal_by_value(kind):
 
 def test_the_documented_defaults():
     assert BatchOptions() == BatchOptions(max_inputs=1000, max_bytes=4194304, dedupe=True)
-    assert LimitOptions() == LimitOptions(requests_per_second=8.0, burst=None, max_concurrency=128)
+    assert LimitOptions() == LimitOptions(
+        requests_per_second=8.0, burst=None, max_concurrency=128, share=1.0, max_queued=None
+    )
     assert RetryOptions() == RetryOptions(
-        max_attempts=6, base_delay=0.25, max_delay=8.0, max_retry_after=60.0, max_throttled=100
+        max_attempts=6,
+        base_delay=0.25,
+        max_delay=8.0,
+        max_retry_after=60.0,
+        max_throttled=100,
+        budget=0.3,
+        max_elapsed=120.0,
     )
     assert Timeouts() == Timeouts(connect=10.0, request=120.0, total=None)
 
