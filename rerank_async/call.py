@@ -67,10 +67,13 @@ class Call:
         """Sends everything and merges it.
 
         Raises:
+            OverloadedError: More calls wait than may; nothing was sent.
             RerankError: The error of the lowest of the batches that had failed when the first failure was seen; the
                 others, and what was scored, are attached.
         """
         job = self._job
+        if job.flow is None:  # the calls of one run wait for each other, and not in the service's queue
+            self._channel.gate.admit()
         requests = requests_needed(job.load)
         self._tally.queued(self._started_at, job.load.inputs, len(job.load.texts), requests)
         try:

@@ -10,6 +10,7 @@ from rerank_async.policy.hedging import HedgeBudget, HedgeModel
 from rerank_async.policy.latency import LatencyModel
 from rerank_async.policy.planning import Load
 from rerank_async.values.events import Observer
+from rerank_async.values.options import BatchOptions
 
 
 class Terms(NamedTuple):
@@ -17,8 +18,7 @@ class Terms(NamedTuple):
 
     Attributes:
         model_id: The model.
-        adaptive: Whether the size of a batch follows the moment.
-        overlength: What becomes of a batch with a text that is too long: ``"raise"``, ``"isolate"`` or ``"truncate"``.
+        batching: How inputs are cut into requests, and what becomes of texts that are too long.
         partial: Whether what was scored is returned where something failed.
         observers: Who hears of what happens.
         latency: How long the model takes.
@@ -27,8 +27,7 @@ class Terms(NamedTuple):
     """
 
     model_id: str
-    adaptive: bool
-    overlength: str
+    batching: BatchOptions
     partial: bool
     observers: Sequence[Observer]
     latency: LatencyModel

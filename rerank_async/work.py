@@ -115,7 +115,7 @@ class Work:
         job = self._job
         load, terms = job.load, job.terms
         most = min(load.max_inputs, terms.bounds.max_inputs)
-        if terms.adaptive and left >= 2 * LEAST_INPUTS:
+        if terms.batching.adaptive and left >= 2 * LEAST_INPUTS:
             most = batch_size(
                 left,
                 free=gate.free() + 1,  # with this one, which is granted

@@ -1,0 +1,221 @@
+"""From the arguments of a public method to the job that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from datetime import UTC, datetime
+from math import isnan
+from typing import Any, Literal
+
+from multidict import CIMultiDict
+
+from rerank_async.api_client import BASE_HEADERS, AsyncAPIClient
+from rerank_async.errors import InvalidArgumentError, InvalidTypeError
+from rerank_async.job import Job, Terms
+from rerank_async.policy.hedging import HedgeBudget, HedgeModel
+from rerank_async.policy.planning import check_query, load, texts_of
+from rerank_async.policy.wire import request_head
+from rerank_async.values.checks import check_encodable, header_fields
+from rerank_async.values.events import Observer
+from rerank_async.values.options import BatchOptions, HedgeOptions
+from rerank_async.values.parameters import Crypto, RerankParameters, ReturnOptions
+from rerank_async.values.response import RerankResponse
+
+OnFailure = Literal["raise", "partial"]
+NO_HEADERS: Mapping[str, str] = {}
+
+_NOTHING_WANTED = ReturnOptions()
+# As aiohttp wants them, so that they are not converted for each request.
+_HEADERS: Mapping[str, str] = CIMultiDict({**BASE_HEADERS, "Content-Type": "application/json"})
+
+
+def client_of(api_client: AsyncAPIClient | None, options: Mapping[str, Any]) -> AsyncAPIClient:
+    """The client that was given, or a new one with these options, of which None means "not given".
+
+    Raises:
+        InvalidArgumentError: Both were given, or a new one cannot be made.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if api_client is None:
+        return AsyncAPIClient(**given)
+    if not isinstance(api_client, AsyncAPIClient):
+        raise InvalidTypeError(
+            f"api_client must be an AsyncAPIClient, not {type(api_client).__name__}", argument="api_client"
+        )
+    if given:
+        name = next(iter(given))
+        raise InvalidArgumentError(
+            f"api_client brings its own {name}; give it to the AsyncAPIClient instead", argument=name
+        )
+    return api_client
+
+
+def terms_of(
+    model_id: str,
+    api_client: AsyncAPIClient,
+    *,
+    batching: BatchOptions,
+    hedging: HedgeOptions | None,
+    on_failure: OnFailure,
+    observer: Observer | None,
+) -> Terms:
+    """What holds for every call of a client or a view."""
+    latency, bounds = api_client.learned(model_id)
+    return Terms(
+        model_id=model_id,
+        batching=batching,
+        partial=on_failure == "partial",
+        observers=() if observer is None else (observer,),
+        latency=latency,
+        bounds=bounds,
+        hedging=None if hedging is None else (HedgeModel(hedging, latency), HedgeBudget(hedging)),
+    )
+
+
+def job_of(
+    api_client: AsyncAPIClient,
+    terms: Terms,
+    *,
+    query: str,
+    inputs: Iterable[str | Mapping[str, Any]],
+    parameters: RerankParameters,
+    crypto: Crypto | None,
+    headers: Mapping[str, str],
+    extra_body: Mapping[str, Any] | None,
+    score_threshold: float | None = None,
+    flow: Hashable | None = None,
+    whole: bool = False,
+) -> Job:
+    """The job, without a deadline.
+
+    Raises:
+        InvalidArgumentError: An argument is wrong; the error names it, and the index.
+    """
+    query = check_query(query)
+    texts = texts_of(inputs)
+    batching = terms.batching
+    head = request_head(
+        model_id=terms.model_id,
+        query=query,
+        project_id=api_client.project_id,
+        space_id=api_client.space_id,
+        parameters=parameters,
+        crypto=crypto,
+        extra_body=extra_body,
+    )
+    wanted_back = parameters.return_options or _NOTHING_WANTED
+    return Job(
+        head=head,
+        load=load(texts, batching, head, dedupe=batching.dedupe and crypto is None),
+        top_n=wanted_back.top_n,
+        texts=texts if wanted_back.inputs and crypto is None else None,
+        query=query if wanted_back.query and crypto is None else None,
+        echo=bool(wanted_back.inputs and crypto is not None),
+        headers=headers,
+        deadline=None,
+        score_threshold=None if score_threshold is None else checked_threshold(score_threshold),
+        terms=terms,
+        flow=flow,
+        whole=whole,
+    )
+
+
+async def nothing(job: Job, parameters: RerankParameters) -> RerankResponse:
+    """The response to a job without texts, for which nothing is sent."""
+    wanted_back = parameters.return_options or _NOTHING_WANTED
+    return RerankResponse(
+        model_id=job.head["model_id"],
+        results=(),
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        input_token_count=0,
+        query=job.head["query"] if wanted_back.query else None,
+    )
+
+
+def request_headers(own: Mapping[str, str], extra: Mapping[str, str] | None) -> Mapping[str, str]:
+    """The headers of each request: those of the client or view, and those of the call, without the token.
+
+    Raises:
+        InvalidArgumentError: ``extra_headers`` are wrong.
+    """
+    if extra is None and own is NO_HEADERS:
+        return _HEADERS
+    return {**_HEADERS, **own, **(header_fields(extra) if extra is not None else {})}
+
+
+def checked_model(model_id: object) -> str:
+    """The model's id.
+
+    Raises:
+        InvalidArgumentError: It is not a str, or empty.
+    """
+    if not isinstance(model_id, str):
+        raise InvalidTypeError(f"model_id must be a str, not {type(model_id).__name__}", argument="model_id")
+    if not model_id.strip():
+        raise InvalidArgumentError("model_id is empty", argument="model_id")
+    check_encodable(model_id, "model_id", None)
+    return str.__str__(model_id)
+
+
+def checked_batching(batching: object) -> BatchOptions:
+    """The options; those of the default for None.
+
+    Raises:
+        InvalidTypeError: They are something else.
+    """
+    if batching is None:
+        return BatchOptions()
+    if not isinstance(batching, BatchOptions):
+        raise InvalidTypeError(f"batching must be a BatchOptions, not {type(batching).__name__}", argument="batching")
+    return batching
+
+
+def checked_hedging(hedging: object) -> HedgeOptions | None:
+    """The options; None: no hedging.
+
+    Raises:
+        InvalidTypeError: They are something else.
+    """
+    if hedging is not None and not isinstance(hedging, HedgeOptions):
+        raise InvalidTypeError(
+            f"hedging must be a HedgeOptions or None, not {type(hedging).__name__}", argument="hedging"
+        )
+    return hedging
+
+
+def checked_on_failure(on_failure: object) -> OnFailure:
+    """The failure policy.
+
+    Raises:
+        InvalidArgumentError: It is neither ``"raise"`` nor ``"partial"``.
+    """
+    if on_failure == "raise" or on_failure == "partial":  # noqa: PLR1714 - so that the type is known
+        return on_failure
+    raise InvalidArgumentError(f"on_failure must be 'raise' or 'partial', not {on_failure!r}", argument="on_failure")
+
+
+def checked_threshold(value: object) -> float:
+    """The lowest score that is wanted.
+
+    Raises:
+        InvalidTypeError: It is not a number.
+        InvalidArgumentError: It is nan.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidTypeError(
+            f"score_threshold must be a number, not {type(value).__name__}", argument="score_threshold"
+        )
+    if isnan(value):
+        raise InvalidArgumentError("score_threshold must not be nan", argument="score_threshold")
+    return value
+
+
+def checked_observer(observer: Observer | None) -> Observer | None:
+    """The observer.
+
+    Raises:
+        InvalidTypeError: It cannot be called.
+    """
+    if observer is not None and not callable(observer):
+        raise InvalidTypeError(f"observer must be callable, not {type(observer).__name__}", argument="observer")
+    return observer
