@@ -17,7 +17,7 @@ from rerank_async.exchange import Channel, Checks
 from rerank_async.policy.bounds import LearnedBounds
 from rerank_async.policy.budget import RetryBudget
 from rerank_async.policy.concurrency import ConcurrencyBound
-from rerank_async.policy.latency import LatencyModel
+from rerank_async.policy.latency import Latencies
 from rerank_async.policy.limiting import LearningLimiter, Limiter
 from rerank_async.runtime.clock import MonotonicClock
 from rerank_async.runtime.gate import Gate
@@ -119,7 +119,8 @@ class AsyncAPIClient:
             where=where,
             checks=Checks(),
         )
-        self._learned: dict[str, tuple[LatencyModel, LearnedBounds]] = {}
+        self._latencies = Latencies()
+        self._bounds = LearnedBounds()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
         self._closed = False
@@ -154,12 +155,15 @@ class AsyncAPIClient:
         """The limiter at this moment."""
         return self._channel.gate.status()
 
-    def learned(self, model_id: str) -> tuple[LatencyModel, LearnedBounds]:
-        """What this client has seen of a model: how long it takes, and what is too large for it. For this package."""
-        known = self._learned.get(model_id)
-        if known is None:
-            known = self._learned[model_id] = LatencyModel(), LearnedBounds()
-        return known
+    @property
+    def latencies(self) -> Latencies:
+        """How long the models take. For use inside this package."""
+        return self._latencies
+
+    @property
+    def bounds(self) -> LearnedBounds:
+        """What the service has shown to be too large. For use inside this package."""
+        return self._bounds
 
     def seconds_for(self, requests: int) -> float:
         """Seconds until the limiter lets the last of so many requests start, what waits there now included."""

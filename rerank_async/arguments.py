@@ -50,25 +50,38 @@ def client_of(api_client: AsyncAPIClient | None, options: Mapping[str, Any]) -> 
     return api_client
 
 
+def hedging_of(
+    hedging: object, model_id: str, api_client: AsyncAPIClient
+) -> tuple[HedgeModel, HedgeBudget] | None:
+    """What decides about second copies, for everything that shares it; None: there are none.
+
+    Raises:
+        InvalidTypeError: The options are something else.
+    """
+    options = checked_hedging(hedging)
+    if options is None:
+        return None
+    return HedgeModel(options, api_client.latencies.of(model_id)), HedgeBudget(options)
+
+
 def terms_of(
     model_id: str,
     api_client: AsyncAPIClient,
     *,
     batching: BatchOptions,
-    hedging: HedgeOptions | None,
+    hedging: tuple[HedgeModel, HedgeBudget] | None,
     on_failure: OnFailure,
     observer: Observer | None,
 ) -> Terms:
     """What holds for every call of a client or a view."""
-    latency, bounds = api_client.learned(model_id)
     return Terms(
         model_id=model_id,
         batching=batching,
         partial=on_failure == "partial",
         observers=() if observer is None else (observer,),
-        latency=latency,
-        bounds=bounds,
-        hedging=None if hedging is None else (HedgeModel(hedging, latency), HedgeBudget(hedging)),
+        latency=api_client.latencies.of(model_id),
+        bounds=api_client.bounds,
+        hedging=hedging,
     )
 
 
@@ -104,9 +117,10 @@ def job_of(
         extra_body=extra_body,
     )
     wanted_back = parameters.return_options or _NOTHING_WANTED
+    whole_load = load(texts, batching, head, dedupe=batching.dedupe and crypto is None)
     return Job(
         head=head,
-        load=load(texts, batching, head, dedupe=batching.dedupe and crypto is None),
+        load=terms.bounds.narrowed(terms.model_id, whole_load, head),
         top_n=wanted_back.top_n,
         texts=texts if wanted_back.inputs and crypto is None else None,
         query=query if wanted_back.query and crypto is None else None,

@@ -86,8 +86,15 @@ class Call:
             if not (job.terms.partial and isinstance(exc, RerankError) and not isinstance(exc, FATAL)):
                 raise self._failed(exc)
             # Not about one batch: no token, or no time.
+            self._finish(cut_off=True)
             self._work.fail(self._work.unscored(), exc)
+        else:
+            self._finish(cut_off=False)
         return self._merge()
+
+    def _finish(self, *, cut_off: bool) -> None:
+        if self._recovery is not None:
+            self._recovery.finish(cut_off=cut_off)
 
     def _failed(self, exc: BaseException) -> BaseException:
         seconds = self._channel.clock.now() - self._started_at
@@ -194,6 +201,8 @@ class Call:
                 failure = error
             else:
                 self._work.done.append((batch.members, result))
+                if self._recovery is not None:
+                    self._recovery.landed(batch)
                 if self._landed is not None:
                     self._landed(self._rank([(batch.members, result)], None))
                 return

@@ -18,6 +18,7 @@ from rerank_async.arguments import (
     checked_observer,
     checked_on_failure,
     client_of,
+    hedging_of,
     job_of,
     nothing,
     request_headers,
@@ -110,7 +111,6 @@ class AsyncRerank:
         credentials = sealed(credentials)  # so that this frame shows no secret
         self._params = as_parameters(params)
         self._batching = checked_batching(batching)
-        self._hedging = checked_hedging(hedging)
         self._on_failure = checked_on_failure(on_failure)
         self._observer = checked_observer(observer)
         self._timeout: float | Default | None = DEFAULT
@@ -128,7 +128,9 @@ class AsyncRerank:
             "session": session,
             "allow_http_hosts": allow_http_hosts or None,
         }
+        checked_hedging(hedging)
         self._api_client = client_of(api_client, options)
+        self._hedging = hedging_of(hedging, self._model_id, self._api_client)
         self._terms = self._new_terms()
 
     @property
@@ -315,7 +317,7 @@ class AsyncRerank:
         if batching is not DEFAULT:
             view._batching = checked_batching(batching)
         if hedging is not DEFAULT:
-            view._hedging = checked_hedging(hedging)
+            view._hedging = hedging_of(hedging, self._model_id, self._api_client)
         if on_failure is not DEFAULT:
             view._on_failure = checked_on_failure(on_failure)
         view._terms = view._new_terms()

@@ -15,6 +15,7 @@ from rerank_async.errors import (
 )
 from rerank_async.exchange import Batch, Channel
 from rerank_async.job import Job
+from rerank_async.mending import Mending
 from rerank_async.policy.retrying import Again, Decision, GiveUp, MakeRoom, NewToken, Pause, crowds, decide
 from rerank_async.runtime.gate import Permit
 from rerank_async.runtime.tokens import Token
@@ -39,6 +40,7 @@ class Recovery:
         self._job = job
         self._work = work
         self._tally = tally
+        self._mending = Mending(job, work)
         self.last = ""
         self.failed: dict[RerankError, int] = {}
 
@@ -79,6 +81,14 @@ class Recovery:
             gate.crowded(permit)
         return decision
 
+    def landed(self, batch: Batch) -> None:
+        """A batch was scored after another had failed."""
+        self._mending.landed(batch)
+
+    def finish(self, *, cut_off: bool) -> None:
+        """Nothing is on its way any more; ``cut_off``: because the call ended early."""
+        self._mending.finish(cut_off=cut_off)
+
     async def follow(self, decision: Decision, batch: Batch, token: Token, error: RerankError) -> None:
         """Does what was decided: puts the batch back at the head, at once or after a rest; or ends it.
 
@@ -87,6 +97,8 @@ class Recovery:
         """
         channel, tally = self._channel, self._tally
         if isinstance(decision, GiveUp):
+            if self._mending.mended(batch, error):
+                return
             advice = channel.tokens.advice if isinstance(error, AuthenticationError) else None
             self._end(batch, error, decision.reason or advice)
             return
@@ -143,3 +155,4 @@ class Recovery:
             self.failed[error] = batch.number
             raise error
         self._work.fail(batch.members, error)
+        self._mending.dropped(batch)

@@ -114,7 +114,7 @@ class Work:
     def _stop(self, start: int, left: int, gate: Gate) -> int:
         job = self._job
         load, terms = job.load, job.terms
-        most = min(load.max_inputs, terms.bounds.max_inputs)
+        most = load.max_inputs
         if terms.batching.adaptive and left >= 2 * LEAST_INPUTS:
             most = batch_size(
                 left,

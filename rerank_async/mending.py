@@ -1,0 +1,111 @@
+"""What a call does about a batch that was refused for what it holds: a text that is too long, or too much of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rerank_async.errors import InputTooLongError, RequestTooLargeError, RerankError
+from rerank_async.exchange import Batch
+from rerank_async.job import Job
+from rerank_async.policy.bounds import halves
+from rerank_async.policy.overlength import MAX_REQUESTS, Isolation
+from rerank_async.policy.truncating import cut_for_certain, truncated_warning, truncation_of
+from rerank_async.policy.wire import encode_body
+from rerank_async.work import Work
+
+
+class Mending:
+    """Sends what was refused in another form. Made at a call's first failure."""
+
+    def __init__(self, job: Job, work: Work) -> None:
+        self._job = job
+        self._work = work
+        self._lengths: list[int] | None = None
+        self._isolation: Isolation | None = None
+        self._refusal: InputTooLongError | None = None
+
+    def mended(self, batch: Batch, error: RerankError) -> bool:
+        """Puts back what can be sent instead of the batch; returns whether that is all there is to do about it."""
+        if isinstance(error, RequestTooLargeError):
+            return self._halved(batch, error)
+        if not isinstance(error, InputTooLongError):
+            return False
+        overlength = self._job.terms.batching.overlength
+        if overlength == "truncate":
+            return self._truncated(batch, error)
+        if overlength == "isolate":
+            self._isolate(batch, error)
+        return overlength == "isolate"
+
+    def landed(self, batch: Batch) -> None:
+        """The batch was scored."""
+        if self._isolation is not None:
+            self._put_back(self._isolation.scored(batch.members), batch)
+
+    def dropped(self, batch: Batch) -> None:
+        """The batch failed for another reason, and the others go on."""
+        if self._isolation is not None:
+            self._put_back(self._isolation.dropped(batch.members), batch)
+
+    def finish(self, *, cut_off: bool) -> None:
+        """Nothing is on its way any more: notes what has no score.
+
+        Args:
+            cut_off: Whether the call ended early, so that the search for the texts that are too long did not end.
+        """
+        isolation, refusal = self._isolation, self._refusal
+        if isolation is None or refusal is None:
+            return
+        over, unscored = isolation.over(), isolation.unscored()
+        if over:
+            self._work.fail(over, refusal)
+        if unscored and not cut_off:
+            error = InputTooLongError(
+                f"one of these texts at least is too long, and after {MAX_REQUESTS - isolation.requests} further "
+                "requests it was not known which; those that were scored are in the results",
+                status=refusal.status,
+                code=refusal.code,
+                trace=refusal.trace,
+                url=refusal.url,
+            )
+            self._work.fail(unscored, error)
+
+    def _halved(self, batch: Batch, error: RequestTooLargeError) -> bool:
+        terms = self._job.terms
+        terms.bounds.refused(terms.model_id, error, inputs=len(batch.members), body_bytes=len(batch.body))
+        parts = halves(batch.members, self._measured())
+        if parts is None:
+            return False
+        self._put_back(parts, batch)
+        return True
+
+    def _truncated(self, batch: Batch, error: InputTooLongError) -> bool:
+        job, work = self._job, self._work
+        parameters = job.head.get("parameters", {})
+        tokens = truncation_of(job.terms.model_id, error, parameters.get("truncate_input_tokens"))
+        if batch.truncated or tokens is None:
+            return False
+        head = {**job.head, "parameters": {**parameters, "truncate_input_tokens": tokens}}
+        texts = work.texts(batch.members)
+        batch.body = encode_body(head, texts, batch.top_n)
+        batch.truncated = True
+        cut = [batch.members[place] for place in cut_for_certain(texts, job.head["query"], tokens)]
+        work.warnings.append(truncated_warning(work.indices(cut), len(work.indices(batch.members)), tokens))
+        work.put_back(batch)
+        return True
+
+    def _isolate(self, batch: Batch, error: InputTooLongError) -> None:
+        self._refusal = error
+        if self._isolation is None:
+            self._isolation = Isolation(self._measured())
+        self._put_back(self._isolation.split(batch.members), batch)
+
+    def _put_back(self, parts: Sequence[Sequence[int]], batch: Batch) -> None:
+        for members in parts:
+            self._work.put_back(self._work.batch(members, batch.ticket))
+
+    def _measured(self) -> list[int]:
+        """The texts' bytes."""
+        if self._lengths is None:
+            self._lengths = [len(text.encode()) for text in self._job.load.texts]
+        return self._lengths
