@@ -1,13 +1,266 @@
-"""A fixed rate: at most N starts in any window, and a pause when the service says 429. Pure: ``now`` in, seconds out."""
+"""When the next request may start: the instance's limit as far as it is known, and the pace within it. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from typing import Final
 
-GUARD = 0.015
-"""The window is held this fraction longer, so that requests which bunch up on their way do not exceed the limit at the
-service's door. It costs 1.5 % of the rate (docs/decisions.md, 7)."""
+from rerank_async.errors import InvalidArgumentError
+from rerank_async.policy.heard import Heard, Limit
+from rerank_async.policy.limiter import UNPACED, Limiter
+from rerank_async.policy.pace import Pace
+from rerank_async.policy.window import GUARD, StartWindow
+from rerank_async.values.checks import integer, number
+
+__all__ = ["GUARD", "LearningLimiter", "Limiter", "WindowLimiter"]
+
+_MOST_AT_ONCE: Final = 10_000
+"""Requests in one window of ours, so that the memory of it stays small."""
+
+_BELIEF: Final = 8.0
+"""Requests a second, the documented default of an instance: where nothing is known, learning starts at least there."""
+
+_PROBE_EVERY: Final = 30.0
+"""Seconds after a 429 until its number is doubted, so that at most one 429 in that time comes of doubting."""
+
+_PROBE_WINDOWS: Final = 8
+"""Windows for which the first request above the number is tried: a bucket with tokens to spare hides the limit."""
+
+_BUNCH: Final = 0.05
+"""Seconds. Below the ceiling requests start one by one, evenly, or as many at once as are due in this time."""
+
+
+class LearningLimiter:
+    """Keeps a ceiling that it believes to be the instance's limit, and a pace at most as high that it learns.
+
+    The ceiling is the number of ``x-requests-limit-rate``, else the lower of the option and the last 429's number, which
+    is doubted upwards from time to time. The pace is `Pace`: others use the same instance. Where neither the option nor
+    the service names a number, the ceiling is infinite, and the first 429 gives the pace its measure: the requests of
+    the second before it.
+
+    Attributes:
+        ceiling: As `Limiter.ceiling`; ``share`` is taken into account.
+        source: As `Limiter.source`.
+        paused_until: As `Limiter.paused_until`.
+        paced: As `Limiter.paced`.
+        limit_known: As `Limiter.limit_known`.
+    """
+
+    def __init__(
+        self, requests_per_second: float | None = _BELIEF, burst: int | None = None, share: float = 1.0
+    ) -> None:
+        """Sets what is believed at the beginning.
+
+        Args:
+            requests_per_second: Above 0. None: unknown, the gate starts with few requests in flight. ``math.inf``: no
+                pacing until the service names a limit or answers 429.
+            burst: How many requests may start at once after a pause, at least 1; a limit that is heard bounds it. None:
+                the requests of one window.
+            share: The fraction of the ceiling that is this client's, above 0 and at most 1.
+
+        Raises:
+            InvalidArgumentError: A value out of range.
+            InvalidTypeError: A value of the wrong type.
+        """
+        _check(requests_per_second, burst, share)
+        self.ceiling = math.inf
+        self.source = "option"
+        self.paused_until = -math.inf
+        self.paced = False
+        self.limit_known = requests_per_second is not None
+        self._option = math.inf if requests_per_second is None else float(requests_per_second)
+        self._burst = burst
+        self._share = share
+        self._told: Limit | None = None
+        self._told_at = -math.inf  # when the request was sent whose answer said so
+        self._extra = 0  # requests in a window above what the last 429 said
+        self._probe_at = math.inf
+        self._left = 0  # the last x-requests-limit-remaining
+        self._left_at = -math.inf
+        self._seen = -math.inf
+        self._full = math.inf  # requests a second at the pace's 1, the guard included
+        self._window = StartWindow(_MOST_AT_ONCE, 1.0)
+        self._pace = Pace()
+        self._settle()
+
+    @property
+    def rate(self) -> float:
+        """As `Limiter.rate`, when the limiter was last asked or told something."""
+        return self._full * (1 + GUARD) * self._pace.at(self._seen) if self.paced else math.inf
+
+    def wait(self, now: float) -> float:
+        """As `Limiter.wait`."""
+        ready_at = self.paused_until
+        if self.paced:
+            ready_at = max(ready_at, self._opens_at(now))
+        return ready_at - now if ready_at > now else 0.0
+
+    def free(self, now: float) -> int:
+        """As `Limiter.free`."""
+        if self.wait(now):
+            return 0
+        free = UNPACED if math.isinf(self.ceiling) else self._window.free(now)
+        if self._pace.lowered:
+            free = min(free, self._bunch(now)[0] - self._window.granted)
+        return max(1, free)
+
+    def grant(self) -> None:
+        """As `Limiter.grant`."""
+        self._window.grant()
+
+    def start(self, now: float) -> None:
+        """As `Limiter.start`."""
+        self._window.start(now)
+
+    def give_back(self) -> None:
+        """As `Limiter.give_back`."""
+        self._window.give_back()
+
+    def forget_granted(self) -> None:
+        """As `Limiter.forget_granted`."""
+        self._window.forget_granted()
+
+    def ready_at(self, now: float, ahead: int) -> float:
+        """As `Limiter.ready_at`."""
+        ready_at = max(now, self.paused_until)
+        if not self.paced:
+            return ready_at
+        opens_at = self._opens_at(now)
+        first = max(ready_at, opens_at) if opens_at < math.inf else ready_at
+        if not math.isinf(self.ceiling):
+            ready_at = max(first if ahead == 0 else ready_at, self._window.ready_at(now, ahead))
+        if self._pace.lowered:
+            ready_at = max(ready_at, first + self._pace.seconds_for(first, ahead, self._full))
+        return ready_at
+
+    def answered(self, now: float, sent_at: float, heard: Heard | None) -> None:
+        """As `Limiter.answered`."""
+        if heard is not None:
+            self._hear(sent_at, heard)
+        if self._pace.troubled:
+            self._pace.answered()
+        if now >= self._probe_at:
+            self._probe(now)
+
+    def throttled(self, now: float, sent_at: float, retry_after: float | None, heard: Heard | None) -> float:
+        """As `Limiter.throttled`."""
+        self._seen = now
+        ceiling, new = self.ceiling, self._pace.is_news(sent_at)
+        if heard is not None:
+            self._hear(sent_at, heard, refused=True)
+        if self._told is not None and self._told.source == "429":
+            self._probe_at = now + _PROBE_EVERY
+        if self.ceiling < ceiling:
+            new = True
+            self._pace.excuse(now)
+        elif not self.paced:
+            self._learn(now)
+        else:
+            self._pace.throttled(now, sent_at)
+        if retry_after is None:
+            # Until the next permit is due at the pace as it is now. Nothing new, and there is no new pause.
+            retry_after = 1 / (self._full * self._pace.at(now)) if new else 0.0
+        self.paused_until = max(self.paused_until, now + retry_after)
+        return max(0.0, self.paused_until - now)
+
+    def _opens_at(self, now: float) -> float:
+        """When the window, the pace and the number of requests that the service has left allow the next start."""
+        self._seen = now
+        window = self._window
+        opens_at = -math.inf if math.isinf(self.ceiling) else window.opens_at()
+        if self._pace.lowered:
+            opens_at = max(opens_at, window.opens_after(*self._bunch(now)))
+        if self._left < window.size and now < self._left_at + window.length:
+            # What it had left when that request came, less those that started since, plus what came back since.
+            beyond = window.since(self._left_at) + window.granted + 1 - self._left
+            opens_at = max(opens_at, self._left_at + min(beyond / self._full, window.length))
+        return opens_at
+
+    def _bunch(self, now: float) -> tuple[int, float]:
+        """The window of the pace, where that is below the ceiling."""
+        rate = self._full * self._pace.at(now)
+        size = min(max(1, int(rate * _BUNCH)), self._window.size)
+        return size, size / rate
+
+    def _hear(self, sent_at: float, heard: Heard, *, refused: bool = False) -> None:
+        """Takes what an answer says, unless the answer to a later request was heard before."""
+        left = heard.remaining
+        if left is not None and (sent_at > self._left_at or (sent_at == self._left_at and left < self._left)):
+            self._left, self._left_at = left, sent_at
+        limit, told = heard.limit, self._told
+        if limit is None or sent_at < self._told_at:
+            return
+        self._told_at = sent_at
+        if told is not None and told.requests == limit.requests:
+            # Only a 429 says for how many seconds the number holds, and only an answer's header that it is not bounded.
+            seconds = limit.seconds if refused else told.seconds
+            source = limit.source if told.source == "429" else told.source
+            limit = told if (seconds, source) == (told.seconds, told.source) else Limit(told.requests, seconds, source)
+        if limit is not told or (refused and self._extra):
+            self._told = limit
+            self._extra = 0
+            self._settle()
+
+    def _settle(self) -> None:
+        """Sets the ceiling from what was told and from the option."""
+        told, option = self._told, self._option
+        if told is not None and told.source == "429" and (told.requests + self._extra) / told.seconds >= option:
+            told = self._told = None
+            self._extra = 0
+        if told is not None:
+            requests = told.requests + self._extra
+            rate = requests / told.seconds * self._share
+            size = min(self._burst or requests, max(1, math.floor(requests * self._share + 1e-9)))
+            self.source = told.source
+        elif math.isinf(option):
+            return
+        else:
+            rate = option * self._share
+            size = self._burst or max(1, math.floor(rate + 1e-9))
+            self.source = "option"
+        if told is None or told.source == "header":
+            self._probe_at = math.inf
+        size = min(size, _MOST_AT_ONCE)
+        self.ceiling = rate
+        self._full = rate / (1 + GUARD)
+        self._window.resize(size, size / rate)
+        self.paced = self.limit_known = True
+        if math.isinf(self._pace.most):
+            self._pace.bound()
+
+    def _learn(self, now: float) -> None:
+        """A 429 is the first that is heard of a limit: measures what was too much, and begins below that."""
+        measured = max(_BELIEF * self._share, self._window.since(now - 1.0))
+        self._full = measured / (1 + GUARD)
+        self.source = "learned"
+        self.paced = self.limit_known = True
+        self._pace.restart(now)
+
+    def _probe(self, now: float) -> None:
+        """Doubts the number of the last 429: one request more in a window, and if that passes 3, 7, ..."""
+        window = self._window
+        full = window.since(now - window.length) >= max(1, window.size - 1)
+        if self._pace.lowered or not full:  # it would prove nothing
+            self._probe_at = now + window.length
+            return
+        windows = _PROBE_WINDOWS if not self._extra else 2
+        self._extra = 2 * self._extra + 1
+        self._settle()
+        if self._told is not None:
+            self._probe_at = now + windows * window.length
+
+
+def _check(requests_per_second: float | None, burst: int | None, share: float) -> None:
+    if requests_per_second is not None and number(requests_per_second, "requests_per_second") <= 0:
+        raise InvalidArgumentError(
+            f"requests_per_second must be above 0, not {requests_per_second!r}", argument="requests_per_second"
+        )
+    if burst is not None and integer(burst, "burst") < 1:
+        raise InvalidArgumentError(f"burst must be at least 1, not {burst}", argument="burst")
+    if not 0 < number(share, "share") <= 1:
+        raise InvalidArgumentError(f"share must be above 0 and at most 1, not {share!r}", argument="share")
+
 
 _BLIND_INTERVAL = 0.125
 """Seconds: the first pause after a 429 without a Retry-After where no rate is set; one request of the documented
