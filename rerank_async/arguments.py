@@ -50,9 +50,7 @@ def client_of(api_client: AsyncAPIClient | None, options: Mapping[str, Any]) -> 
     return api_client
 
 
-def hedging_of(
-    hedging: object, model_id: str, api_client: AsyncAPIClient
-) -> tuple[HedgeModel, HedgeBudget] | None:
+def hedging_of(hedging: object, model_id: str, api_client: AsyncAPIClient) -> tuple[HedgeModel, HedgeBudget] | None:
     """What decides about second copies, for everything that shares it; None: there are none.
 
     Raises:

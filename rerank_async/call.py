@@ -81,29 +81,29 @@ class Call:
                 await self._send()
             else:
                 await self._send_until(job.deadline, requests)
+            self._finish(cut_off=False)
         except BaseException as exc:
             self._give_back()
             if not (job.terms.partial and isinstance(exc, RerankError) and not isinstance(exc, FATAL)):
-                raise self._failed(exc)
+                self._note(exc)
+                raise
             # Not about one batch: no token, or no time.
             self._finish(cut_off=True)
             self._work.fail(self._work.unscored(), exc)
-        else:
-            self._finish(cut_off=False)
         return self._merge()
 
     def _finish(self, *, cut_off: bool) -> None:
         if self._recovery is not None:
             self._recovery.finish(cut_off=cut_off)
 
-    def _failed(self, exc: BaseException) -> BaseException:
+    def _note(self, exc: BaseException) -> None:
+        """The call fails with this error, which takes along what was scored."""
         seconds = self._channel.clock.now() - self._started_at
         reason = getattr(exc, "code", None) or type(exc).__name__
         self._tally.failed(self._started_at + seconds, reason, seconds)
         if isinstance(exc, RerankError):
             exc.scored = scored_pairs(self._work.done, self._job.load.positions)
             exc.stats = self._tally.stats(seconds)
-        return exc
 
     async def _send_until(self, deadline: float, requests: int) -> None:
         self._channel.gate.check(requests, deadline, self._flow)
@@ -130,7 +130,7 @@ class Call:
         """Sends until nothing is left."""
         chosen: BaseException | None = None
         try:
-            while self._work.left:
+            while self._work.has_more():
                 await self._lane()
         except BaseExceptionGroup as failures:
             chosen = self._chosen(failures.exceptions)
@@ -153,10 +153,11 @@ class Call:
         """Sends batch after batch until nothing is left, or another lane waits. Those that must go again go first."""
         channel, work = self._channel, self._work
         gate, tokens = channel.gate, channel.tokens
-        while work.left and not self._scouting:
+        while work.has_more() and not self._scouting:
             self._scouting = True
             try:
-                token = tokens.alive() or await tokens.get()
+                if tokens.alive() is None:
+                    await tokens.get()
                 # The last await before sending: an IAM stall must not let granted permits fire together.
                 permit = gate.enter_now()
                 ticket = work.ticket
@@ -171,7 +172,7 @@ class Call:
             batch = None if alive is None else work.take(ticket, gate)
             if batch is None or alive is None:
                 gate.leave(permit)
-            elif not work.left:
+            elif not work.has_more():
                 await self._attempt(batch, permit, alive)
             elif self._group is None:
                 await self._open_group(batch, permit, alive)
@@ -219,9 +220,7 @@ class Call:
             if batch.turn is not None:
                 self._channel.retrying.give_back(batch.turn)
 
-    def _rank(
-        self, done: Sequence[tuple[Sequence[int], BatchResult]], top_n: int | None
-    ) -> tuple[RerankResult, ...]:
+    def _rank(self, done: Sequence[tuple[Sequence[int], BatchResult]], top_n: int | None) -> tuple[RerankResult, ...]:
         job = self._job
         return rank(done, job.load.positions, top_n=top_n, texts=job.texts, score_threshold=job.score_threshold)
 

@@ -117,9 +117,7 @@ class Batch:
         return self.sent - self.free
 
 
-async def exchange(
-    channel: Channel, batch: Batch, permit: Permit, token: Token, job: Job, tally: Tally
-) -> BatchResult:
+async def exchange(channel: Channel, batch: Batch, permit: Permit, token: Token, job: Job, tally: Tally) -> BatchResult:
     """Sends a batch with the permit, and checks the answer. The caller leaves the gate, after telling it of a failure.
 
     Args:
@@ -148,9 +146,7 @@ async def exchange(
     if status != 429:
         gate.answered(permit, ended_at, heard_of(headers, None))
     try:
-        result = decode_answer(
-            status, headers, body, url=channel.where, count=size, top_n=batch.top_n, echo=job.echo
-        )
+        result = decode_answer(status, headers, body, url=channel.where, count=size, top_n=batch.top_n, echo=job.echo)
     except RateLimitError as error:
         batch.heard = heard_of(headers, str(error))
         raise

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from rerank_async.errors import RateLimitError
 from rerank_async.exchange import Batch, Channel, exchange
 from rerank_async.job import Job
 from rerank_async.policy.hedging import HedgeModel
 from rerank_async.policy.merging import BatchResult
-from rerank_async.runtime.gate import Permit
+from rerank_async.runtime.gate import Permit, wake
 from rerank_async.runtime.tokens import Token
 from rerank_async.tally import Tally
 
 
-async def race(
-    channel: Channel, batch: Batch, permit: Permit, token: Token, job: Job, tally: Tally
-) -> BatchResult:
+async def race(channel: Channel, batch: Batch, permit: Permit, token: Token, job: Job, tally: Tally) -> BatchResult:
     """As `exchange`, with a second copy of the request when the first takes unusually long.
 
     The copy takes a permit only if one is free and nobody waits for it. The first good answer counts, and the other
@@ -71,7 +70,7 @@ async def _observed(
 async def _until(channel: Channel, runner: asyncio.Future[BatchResult], delay: float) -> None:
     """Waits for the runner, for ``delay`` seconds at most."""
     due: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    timer = channel.clock.call_at(channel.clock.now() + delay, lambda: due.done() or due.set_result(None))
+    timer = channel.clock.call_at(channel.clock.now() + delay, lambda: wake(due))
     try:
         await asyncio.wait((runner, due), return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -83,7 +82,7 @@ def _failed(runner: asyncio.Future[BatchResult]) -> bool:
     return runner.cancelled() or runner.exception() is not None
 
 
-async def _end(runners: list[asyncio.Future[BatchResult]]) -> None:
+async def _end(runners: Sequence[asyncio.Future[BatchResult]]) -> None:
     """Cancels who still runs, and looks at every failure, so that none is reported as unseen."""
     losers = [runner for runner in runners if not runner.done()]
     for loser in losers:

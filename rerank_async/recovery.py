@@ -140,7 +140,9 @@ class Recovery:
             until = batch.failed_at + options.max_elapsed
         turn = await self._channel.retrying.turn(until)
         if turn is None:
-            self._end(batch, error, f"the retry budget was empty for RetryOptions.max_elapsed = {options.max_elapsed:g} s")
+            self._end(
+                batch, error, f"the retry budget was empty for RetryOptions.max_elapsed = {options.max_elapsed:g} s"
+            )
             return False
         batch.turn = turn
         batch.free += turn == "probe"

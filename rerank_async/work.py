@@ -37,15 +37,9 @@ class Work:
         self.failures: list[BatchFailure] = []
         self.warnings: list[ServiceWarning] = []
 
-    @property
-    def left(self) -> bool:
+    def has_more(self) -> bool:
         """Whether something is to be sent that is not on its way."""
         return bool(self._again) or self._next_start < self._size
-
-    @property
-    def split(self) -> bool:
-        """Whether several batches could go side by side."""
-        return len(self._again) > 1 or (bool(self._again) and self._next_start < self._size)
 
     @property
     def ticket(self) -> int | None:
@@ -83,10 +77,6 @@ class Work:
     def put_back(self, batch: Batch) -> None:
         """The batch must go again, before everything that is not cut yet."""
         insort(self._again, batch, key=lambda other: other.number)
-
-    def land(self, batch: Batch, result: BatchResult) -> None:
-        """The batch was answered."""
-        self.done.append((batch.members, result))
 
     def fail(self, members: Sequence[int], error: Exception) -> None:
         """These texts will have no score."""

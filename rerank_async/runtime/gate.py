@@ -20,6 +20,8 @@ _logger = logging.getLogger("rerank_async")
 
 _CLOSED = "the client was closed while this call was under way"
 
+_LAST = 1 << 62  # a ticket behind all others
+
 PROBE_EVERY = 1.0
 """Seconds between the requests that find out whether a service that refuses connections is back
 (docs/decisions.md, 14)."""
@@ -55,7 +57,8 @@ class _Waiter:
         self.patient = patient  # it has a deadline, and only that bounds it
 
 
-def _wake(future: asyncio.Future[None]) -> None:
+def wake(future: asyncio.Future[None]) -> None:
+    """Ends the waiting of whoever awaits this, unless it has ended."""
     if not future.done():
         future.set_result(None)
 
@@ -242,7 +245,7 @@ class Gate:
         if self._closed:
             raise ClientClosedError(_CLOSED)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self._clock.call_at(self._clock.now() + delay, lambda: _wake(future))
+        timer = self._clock.call_at(self._clock.now() + delay, lambda: wake(future))
         self._resting.add(future)
         try:
             await future
@@ -288,7 +291,7 @@ class Gate:
         Raises:
             DeadlineExceededError: As `enter`.
         """
-        self._check(self._clock.now(), self._queue.ahead(flow, inf) + requests - 1, deadline)
+        self._check(self._clock.now(), self._queue.ahead(flow, _LAST, own=requests - 1), deadline)
 
     def status(self) -> LimitStatus:
         """This moment, for health checks."""

@@ -178,7 +178,10 @@ class FakeReranker:
     def _answer(self, call: FakeCall, planned: Load) -> RerankResponse:
         created_at = timestamp(datetime.now(UTC))
         wanted = call.params.return_options or ReturnOptions()
-        done = [(start, self._batch(call, planned, start, stop, created_at)) for start, stop in batches(planned)]
+        done = [
+            (range(start, stop), self._batch(call, planned, start, stop, created_at))
+            for start, stop in batches(planned)
+        ]
         results = rank(done, planned.positions, top_n=wanted.top_n, texts=call.texts if wanted.inputs else None)
         envelope = merge_envelopes([batch.envelope for _, batch in done]) if done else None
         return RerankResponse(
