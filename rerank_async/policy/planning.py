@@ -14,9 +14,9 @@ from rerank_async.values.options import BatchOptions
 # One control character becomes six bytes of JSON (\u0001); every other character takes at most four of UTF-8.
 _MOST_BYTES_PER_CHARACTER = 6
 # {"text":"..."} and the comma behind it, without the text.
-_WRAPPING_BYTES = 12
+WRAPPING_BYTES = 12
 # Behind the head come at most `"inputs":[]` and a top_n with its wrapping.
-_TAIL_BYTES = 80
+TAIL_BYTES = 80
 # A head has no more beside its strings: the names of its fields, the parameters, a key's reference, a top_n.
 _FRAME_BYTES = 2048
 _KNOWN_FIELDS = frozenset({"model_id", "query", "project_id", "space_id"})
@@ -139,15 +139,15 @@ def load(texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, de
         for index, text in enumerate(texts):
             groups.setdefault(text, []).append(index)
         unique, positions = list(groups), list(groups.values())
-    most = sum(map(len, unique)) * _MOST_BYTES_PER_CHARACTER + len(unique) * _WRAPPING_BYTES
+    most = sum(map(len, unique)) * _MOST_BYTES_PER_CHARACTER + len(unique) * WRAPPING_BYTES
     if most + _most_bytes(head) <= options.max_bytes:
         return Load(unique, positions, None, len(texts), options.max_inputs, options.max_bytes)
-    room = options.max_bytes - len(codec().dumps(head)) - _TAIL_BYTES
+    room = options.max_bytes - len(codec().dumps(head)) - TAIL_BYTES
     if room <= 0:
         raise InvalidArgumentError(
             f"the query alone needs more than BatchOptions.max_bytes = {options.max_bytes}", argument="query"
         )
-    sizes = [json_size(text) - 2 + _WRAPPING_BYTES for text in unique]
+    sizes = [json_size(text) - 2 + WRAPPING_BYTES for text in unique]
     for number, size in enumerate(sizes):
         if size > room:
             index = positions[number][0] if positions is not None else number
@@ -167,15 +167,21 @@ def _most_bytes(head: Mapping[str, Any]) -> float:
     return _FRAME_BYTES + _MOST_BYTES_PER_CHARACTER * sum(map(len, head.values()))
 
 
-def take(load: Load, start: int) -> int:
-    """Where the batch that begins at ``start`` ends: more than ``start`` while something is left."""
-    stop = min(start + load.max_inputs, len(load.texts))
+def take(load: Load, start: int, most: int | None = None) -> int:
+    """Where the batch that begins at ``start`` ends: more than ``start`` while something is left.
+
+    Args:
+        load: The call's texts and bounds.
+        start: The batch's first text.
+        most: Texts in it, at most, if that is fewer than the load's own bound; at least 1.
+    """
+    stop = min(start + (load.max_inputs if most is None else min(most, load.max_inputs)), len(load.texts))
     if load.sizes is None:
         return stop
     total = 0
     for index in range(start, stop):
         total += load.sizes[index]
-        if total > load.room:
+        if total > load.room and index > start:
             return index
     return stop
 
