@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rerank_async.errors import RequestTooLargeError, StatusError
-from rerank_async.policy.json_codec import codec, json_size
-from rerank_async.policy.planning import TAIL_BYTES, WRAPPING_BYTES, Load
+from rerank_async.policy.planning import Load, fits_surely, room_in, sizes_of
 
 _NUMBER = re.compile(r"(?<![\w.])\d{1,9}(?![\w.]*\w)")
 
@@ -62,13 +61,12 @@ class LearnedBounds:
         if most is not None and most < load.max_inputs:
             load = load._replace(max_inputs=most)
         most_bytes = self._bytes.get(model_id)
-        if most_bytes is None:
+        if most_bytes is None or (load.sizes is None and fits_surely(load.texts, head, most_bytes)):
             return load
-        room = max(1, most_bytes - len(codec().dumps(head)) - TAIL_BYTES)
-        if room >= load.room:
+        room = max(1, room_in(most_bytes, head))
+        if load.sizes is not None and room >= load.room:
             return load
-        sizes = load.sizes or [json_size(text) - 2 + WRAPPING_BYTES for text in load.texts]
-        return load._replace(sizes=sizes, room=room)
+        return load._replace(sizes=load.sizes or sizes_of(load.texts), room=room)
 
 
 def stated_maximum(error: StatusError, inputs: int) -> int | None:

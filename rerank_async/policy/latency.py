@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from math import isfinite
+from math import exp, isfinite, log
 from typing import Final
 
 BASE: Final = 0.02
@@ -19,6 +19,11 @@ _KEPT = 32
 _LOW = 10
 """The tenth part of the answers below which the line runs: the others waited in some queue as well. Of 32 answers it is
 the fourth fastest, so that one odd answer does not decide."""
+
+_FIRST_GUESS_WEIGHT = 0.1
+"""Of an answer: enough to choose a line where one size alone was seen, too little to hold against two."""
+
+_LEAST_DETERMINANT = 1e-9
 
 _LARGEST_CLASS = 11  # 1,024 to 2,047 inputs, beyond the service's bound
 
@@ -93,14 +98,14 @@ class LatencyModel:
         return self._per_input
 
     def _fit(self) -> None:
-        """Least squares of the relative errors over at most 11 points, and one answer's weight for the first guess."""
+        """Least squares of the relative errors over at most 11 points and, weakly, the first guess."""
         self._stale = False
         points = [kept.low() for kept in self._classes.values()]
         total = sum(count for _, _, count in points)
-        scale = sum(ratio * count for ratio, _, count in points) / total
+        scale = exp(sum(log(ratio) * count for ratio, _, count in points) / total)
         base, slope = BASE * scale, PER_INPUT * scale
         # The unknowns are the factors of base and slope; row: factor * x + factor * y = 1.
-        xx = yy = x_sum = y_sum = 1.0
+        xx = yy = x_sum = y_sum = _FIRST_GUESS_WEIGHT
         xy = 0.0
         for ratio, inputs, count in points:
             seconds = ratio * (BASE + PER_INPUT * inputs)
@@ -111,7 +116,10 @@ class LatencyModel:
             x_sum += count * x
             y_sum += count * y
         determinant = xx * yy - xy * xy
-        first, second = (x_sum * yy - y_sum * xy) / determinant, (y_sum * xx - x_sum * xy) / determinant
+        if determinant < _LEAST_DETERMINANT * xx * yy:  # times so far apart that no line means anything
+            first = second = 1.0
+        else:
+            first, second = (x_sum * yy - y_sum * xy) / determinant, (y_sum * xx - x_sum * xy) / determinant
         if first < 0:
             first, second = 0.0, y_sum / yy
         elif second < 0:

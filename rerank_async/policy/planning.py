@@ -14,9 +14,9 @@ from rerank_async.values.options import BatchOptions
 # One control character becomes six bytes of JSON (\u0001); every other character takes at most four of UTF-8.
 _MOST_BYTES_PER_CHARACTER = 6
 # {"text":"..."} and the comma behind it, without the text.
-WRAPPING_BYTES = 12
+_WRAPPING_BYTES = 12
 # Behind the head come at most `"inputs":[]` and a top_n with its wrapping.
-TAIL_BYTES = 80
+_TAIL_BYTES = 80
 # A head has no more beside its strings: the names of its fields, the parameters, a key's reference, a top_n.
 _FRAME_BYTES = 2048
 _KNOWN_FIELDS = frozenset({"model_id", "query", "project_id", "space_id"})
@@ -139,15 +139,14 @@ def load(texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, de
         for index, text in enumerate(texts):
             groups.setdefault(text, []).append(index)
         unique, positions = list(groups), list(groups.values())
-    most = sum(map(len, unique)) * _MOST_BYTES_PER_CHARACTER + len(unique) * WRAPPING_BYTES
-    if most + _most_bytes(head) <= options.max_bytes:
+    if fits_surely(unique, head, options.max_bytes):
         return Load(unique, positions, None, len(texts), options.max_inputs, options.max_bytes)
-    room = options.max_bytes - len(codec().dumps(head)) - TAIL_BYTES
+    room = room_in(options.max_bytes, head)
     if room <= 0:
         raise InvalidArgumentError(
             f"the query alone needs more than BatchOptions.max_bytes = {options.max_bytes}", argument="query"
         )
-    sizes = [json_size(text) - 2 + WRAPPING_BYTES for text in unique]
+    sizes = sizes_of(unique)
     for number, size in enumerate(sizes):
         if size > room:
             index = positions[number][0] if positions is not None else number
@@ -158,6 +157,22 @@ def load(texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, de
                 index=index,
             )
     return Load(unique, positions, sizes, len(texts), options.max_inputs, room)
+
+
+def fits_surely(texts: Sequence[str], head: Mapping[str, Any], max_bytes: int) -> bool:
+    """Whether a quick upper bound of the bytes of one request with all the texts is within ``max_bytes``."""
+    most = sum(map(len, texts)) * _MOST_BYTES_PER_CHARACTER + len(texts) * _WRAPPING_BYTES
+    return most + _most_bytes(head) <= max_bytes
+
+
+def room_in(max_bytes: int, head: Mapping[str, Any]) -> int:
+    """The bytes that a request of ``max_bytes`` has for its texts; less than 1: none."""
+    return max_bytes - len(codec().dumps(head)) - _TAIL_BYTES
+
+
+def sizes_of(texts: Sequence[str]) -> list[int]:
+    """For each text its bytes inside a body, the comma behind it included."""
+    return [json_size(text) - 2 + _WRAPPING_BYTES for text in texts]
 
 
 def _most_bytes(head: Mapping[str, Any]) -> float:

@@ -48,8 +48,10 @@ def cut_for_certain(texts: Sequence[str], query: str, tokens: int) -> tuple[int,
 
     Every word has a token at least, so more words than tokens are too many. Every token has a byte at least, so a
     text with its query in no more bytes than tokens was not cut; if that leaves one text, it is the one. A long text
-    of few, rare words may be neither.
+    of few, rare words may be neither. A text that was refused alone is the one.
     """
+    if len(texts) == 1:
+        return (0,)
     certain = [place for place, text in enumerate(texts) if len(text) > tokens and len(_WORD.findall(text)) > tokens]
     if certain:
         return tuple(certain)
