@@ -17,13 +17,14 @@ from rerank_async.streaming import RerankStream
 from rerank_async.values.credentials import Credentials
 from rerank_async.values.events import Answered, Event, Failed, Merged, Observer, Queued, Retried, Sent, Throttled
 from rerank_async.values.models import RerankModels
-from rerank_async.values.options import DEFAULT, BatchOptions, LimitOptions, RetryOptions, Timeouts
+from rerank_async.values.options import DEFAULT, BatchOptions, HedgeOptions, LimitOptions, RetryOptions, Timeouts
 from rerank_async.values.parameters import Crypto, RerankParameters, ReturnOptions
 from rerank_async.values.requests import RerankOutcome, RerankRequest
 from rerank_async.values.response import (
     BatchFailure,
     LimitStatus,
     ModelSpec,
+    NormalizedResult,
     Plan,
     RerankResponse,
     RerankResult,
@@ -43,10 +44,12 @@ __all__ = [
     "Crypto",
     "Event",
     "Failed",
+    "HedgeOptions",
     "LimitOptions",
     "LimitStatus",
     "Merged",
     "ModelSpec",
+    "NormalizedResult",
     "Observer",
     "OverloadedError",
     "Plan",

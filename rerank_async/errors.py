@@ -15,6 +15,7 @@
     ├── StatusError                                an answer with a bad status
     │   ├── BadRequestError    (ValueError)        400 and other 4xx
     │   │   ├── InputTooLongError                  a text is over the model's length
+    │   │   ├── RequestTooLargeError               more inputs or bytes than one request may have
     │   │   └── ModelNotSupportedError             unknown model, or one that cannot rerank
     │   ├── AuthenticationError                    401, and a 400 of the token endpoint
     │   ├── PermissionDeniedError (PermissionError)  403: project, space or role
@@ -59,6 +60,7 @@ __all__ = [
     "RateLimitError",
     "RedirectError",
     "RequestTimeoutError",
+    "RequestTooLargeError",
     "RerankError",
     "ServiceError",
     "StatusError",
@@ -195,6 +197,10 @@ class BadRequestError(StatusError, ValueError):
 
 class InputTooLongError(BadRequestError):
     """The query or a text is over the model's length, and ``truncate_input_tokens`` was not given."""
+
+
+class RequestTooLargeError(BadRequestError):
+    """A request had more inputs or bytes than the service takes, and could not be split: 413, or a 400 that says so."""
 
 
 class ModelNotSupportedError(BadRequestError):

@@ -139,15 +139,14 @@ def load(texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, de
         for index, text in enumerate(texts):
             groups.setdefault(text, []).append(index)
         unique, positions = list(groups), list(groups.values())
-    most = sum(map(len, unique)) * _MOST_BYTES_PER_CHARACTER + len(unique) * _WRAPPING_BYTES
-    if most + _most_bytes(head) <= options.max_bytes:
+    if fits_surely(unique, head, options.max_bytes):
         return Load(unique, positions, None, len(texts), options.max_inputs, options.max_bytes)
-    room = options.max_bytes - len(codec().dumps(head)) - _TAIL_BYTES
+    room = room_in(options.max_bytes, head)
     if room <= 0:
         raise InvalidArgumentError(
             f"the query alone needs more than BatchOptions.max_bytes = {options.max_bytes}", argument="query"
         )
-    sizes = [json_size(text) - 2 + _WRAPPING_BYTES for text in unique]
+    sizes = sizes_of(unique)
     for number, size in enumerate(sizes):
         if size > room:
             index = positions[number][0] if positions is not None else number
@@ -158,6 +157,22 @@ def load(texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, de
                 index=index,
             )
     return Load(unique, positions, sizes, len(texts), options.max_inputs, room)
+
+
+def fits_surely(texts: Sequence[str], head: Mapping[str, Any], max_bytes: int) -> bool:
+    """Whether a quick upper bound of the bytes of one request with all the texts is within ``max_bytes``."""
+    most = sum(map(len, texts)) * _MOST_BYTES_PER_CHARACTER + len(texts) * _WRAPPING_BYTES
+    return most + _most_bytes(head) <= max_bytes
+
+
+def room_in(max_bytes: int, head: Mapping[str, Any]) -> int:
+    """The bytes that a request of ``max_bytes`` has for its texts; less than 1: none."""
+    return max_bytes - len(codec().dumps(head)) - _TAIL_BYTES
+
+
+def sizes_of(texts: Sequence[str]) -> list[int]:
+    """For each text its bytes inside a body, the comma behind it included."""
+    return [json_size(text) - 2 + _WRAPPING_BYTES for text in texts]
 
 
 def _most_bytes(head: Mapping[str, Any]) -> float:
@@ -171,17 +186,17 @@ def take(load: Load, start: int, most: int | None = None) -> int:
     """Where the batch that begins at ``start`` ends: more than ``start`` while something is left.
 
     Args:
-        load: What is sent.
+        load: The call's texts and bounds.
         start: The batch's first text.
-        most: Texts in it, at most; None: ``load.max_inputs``.
+        most: Texts in it, at most, if that is fewer than the load's own bound; at least 1.
     """
-    stop = min(start + (load.max_inputs if most is None else most), len(load.texts))
+    stop = min(start + (load.max_inputs if most is None else min(most, load.max_inputs)), len(load.texts))
     if load.sizes is None:
         return stop
     total = 0
     for index in range(start, stop):
         total += load.sizes[index]
-        if total > load.room:
+        if total > load.room and index > start:
             return index
     return stop
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -17,6 +18,7 @@ from rerank_async.errors import (
     QuotaExceededError,
     RateLimitError,
     RedirectError,
+    RequestTooLargeError,
     ServiceError,
     StatusError,
 )
@@ -56,6 +58,7 @@ _BY_CODE: Mapping[str, Meaning] = {
 _BY_STATUS: Mapping[int, Meaning] = {
     401: Meaning(AuthenticationError, _CHECK_ACCESS),
     403: Meaning(PermissionDeniedError, _CHECK_PROJECT),
+    413: Meaning(RequestTooLargeError),
     429: Meaning(RateLimitError),
 }
 _BY_HUNDRED: Mapping[int, Meaning] = {
@@ -66,6 +69,15 @@ _BY_HUNDRED: Mapping[int, Meaning] = {
 _TOO_LONG = Meaning(
     InputTooLongError,
     "The service does not say which text it was. Shorten the texts, or set params={'truncate_input_tokens': n}",
+)
+
+_LENGTHS = re.compile(r"\(\s*\d+\s*>\s*\d+\s*\)")
+_OVER = "too (?:long|many|large)|longer than|more than|larger than|greater than|exceed|maximum|at most"
+_TOKENS_TOO_MANY = re.compile(rf"\btokens?\b.*\b(?:{_OVER})|\b(?:{_OVER}).*\btokens\b", re.DOTALL)
+_MANY = "(?:inputs|items|passages|elements)"
+_INPUTS_TOO_MANY = re.compile(
+    rf"\btoo many {_MANY}\b|\b(?:number of|\d+) {_MANY}\b.*\b(?:{_OVER})|\b(?:maximum|at most|more than|up to)(?: of)? \d+ {_MANY}\b",
+    re.DOTALL,
 )
 
 
@@ -106,18 +118,32 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, url: str) -> 
 def _meaning(status: int, said: _Said) -> Meaning:
     if said.code is not None and said.code in _BY_CODE:
         return _BY_CODE[said.code]
-    if said.code == contract.INVALID_ARGUMENT and _is_about_length(said.message or ""):
+    if said.code == contract.INVALID_ARGUMENT and is_about_length(said.message or ""):
         return _TOO_LONG
+    if status == 400 and is_about_count(said.message or ""):
+        return _BY_STATUS[413]
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     return _BY_HUNDRED.get(status // 100, Meaning(StatusError))
 
 
-def _is_about_length(message: str) -> bool:
-    # "Token sequence length is longer than the specified maximum sequence length for this model (1336 > 512)."
-    # Source: a live answer of the same service family, lancedb/lancedb#1535.
+def is_about_length(message: str) -> bool:
+    """Whether a message of ``invalid_input_argument`` says that a text has more tokens than the model reads.
+
+    The code stands for many mistakes, so the words decide: "Token sequence length is longer than the specified maximum
+    sequence length for this model (1336 > 512)." (a live answer of the same service family, lancedb/lancedb#1535). A
+    parameter that is out of range is no matter of a text.
+    """
     lowered = message.lower()
-    return "sequence length" in lowered or ("token" in lowered and "long" in lowered)
+    if "truncate_input_tokens" in lowered and not _LENGTHS.search(lowered):
+        return False
+    return "sequence length" in lowered or bool(_TOKENS_TOO_MANY.search(lowered))
+
+
+def is_about_count(message: str) -> bool:
+    """Whether a message says that a request holds too many inputs. No such answer is known, so any likely words will do."""
+    lowered = message.lower()
+    return bool(_INPUTS_TOO_MANY.search(lowered)) and not is_about_length(message)
 
 
 def _read(body: bytes) -> _Said:

@@ -82,6 +82,26 @@ def boolean(_: Any, attribute: Any, value: Any) -> None:
         )
 
 
+def one_of(*choices: str) -> Validator:
+    """An attrs validator: one of these words."""
+
+    def check(_: Any, attribute: Any, value: Any) -> None:
+        chosen(value, attribute.name, choices)
+
+    return check
+
+
+def chosen(value: object, name: str, choices: Iterable[str]) -> str:
+    """Returns ``value`` if it is one of the words in ``choices``."""
+    if not isinstance(value, str):
+        raise InvalidTypeError(f"{name} must be a str, not {type(value).__name__}", argument=name)
+    if value not in choices:
+        raise InvalidArgumentError(
+            f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}", argument=name
+        )
+    return value
+
+
 def optional_boolean(_: Any, attribute: Any, value: Any) -> None:
     """An attrs validator: a bool or None."""
     if value is not None:

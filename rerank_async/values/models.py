@@ -1,8 +1,12 @@
-"""The documented rerank models, as an enum of their ids."""
+"""The documented rerank models: their ids as an enum, how long a text they read, and what their scores are."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final, Literal, NamedTuple
+
+ScoreKind = Literal["logits", "similarities"]
 
 
 class RerankModels(StrEnum):
@@ -27,3 +31,33 @@ class RerankModels(StrEnum):
     def show(cls) -> None:
         """Prints the dict of name to id."""
         print({model.name: model.value for model in cls})  # noqa: T201 - printing is what it is for
+
+
+class KnownModel(NamedTuple):
+    """What is documented of a model.
+
+    Attributes:
+        max_tokens: Tokens that it reads: of a text, and for a cross-encoder of the query and a text together.
+        scores: What its scores are.
+    """
+
+    max_tokens: int
+    scores: ScoreKind
+
+
+# Lengths: `max_sequence_length` in the same specs; the cross-encoder lists none there, 512 is its model card's.
+_KNOWN: Final[Mapping[str, KnownModel]] = {
+    RerankModels.ALL_MINILM_L12_V2: KnownModel(128, "similarities"),
+    RerankModels.ALL_MINILM_L6_V2: KnownModel(256, "similarities"),
+    RerankModels.MS_MARCO_MINILM_L_12_V2: KnownModel(512, "logits"),
+    RerankModels.MULTILINGUAL_E5_LARGE: KnownModel(512, "similarities"),
+    RerankModels.SLATE_125M_ENGLISH_RTRVR: KnownModel(512, "similarities"),
+    RerankModels.SLATE_125M_ENGLISH_RTRVR_V2: KnownModel(512, "similarities"),
+    RerankModels.SLATE_30M_ENGLISH_RTRVR: KnownModel(512, "similarities"),
+    RerankModels.SLATE_30M_ENGLISH_RTRVR_V2: KnownModel(512, "similarities"),
+}
+
+
+def known_model(model_id: str) -> KnownModel | None:
+    """What is documented of a model, by its whole id in either case; None: nothing."""
+    return _KNOWN.get(model_id.lower())

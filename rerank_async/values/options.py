@@ -1,16 +1,18 @@
-"""Small frozen values that set how a client works: `BatchOptions`, `LimitOptions`, `RetryOptions`, `Timeouts`."""
+"""Small frozen values that set how a client works: batches, hedges, limits, retries and timeouts."""
 
 from __future__ import annotations
 
 import math
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import attrs
 
 from rerank_async.errors import InvalidArgumentError
-from rerank_async.values.checks import boolean, integer_from, number_from
+from rerank_async.values.checks import boolean, integer_from, number_from, one_of
 from rerank_async.values.contract import DEFAULT_RATE, MAX_INPUTS
+
+Overlength = Literal["raise", "isolate", "truncate"]
 
 
 class Default(Enum):
@@ -35,11 +37,19 @@ class BatchOptions:
         max_bytes: Bytes of one request's JSON body, UTF-8. The service's own bound is not documented; the default of
             4 MiB holds 1,000 passages of some 4,000 characters. A text that alone is over it is an error.
         dedupe: Send identical texts once and give each of them the score. Never done with ``crypto``.
+        adaptive: Cut a list finer than ``max_inputs`` where free permits let that answer sooner; False: full batches
+            always (docs/batching.md).
+        overlength: What to do when the service refuses a batch because a text is longer than the model reads, without
+            saying which one: ``"raise"`` its error; ``"isolate"`` the text, with at most 40 further requests a call,
+            so that the others get their scores; or ``"truncate"``: send the batch once more with
+            ``truncate_input_tokens``, and add a warning to the response.
     """
 
     max_inputs: int = attrs.field(default=MAX_INPUTS, validator=integer_from(1))
     max_bytes: int = attrs.field(default=4 * 2**20, validator=integer_from(1))
     dedupe: bool = attrs.field(default=True, validator=boolean)
+    adaptive: bool = attrs.field(default=True, validator=boolean)
+    overlength: Overlength = attrs.field(default="raise", validator=one_of(*get_args(Overlength)))
 
     @max_inputs.validator
     def _check_max_inputs(self, _: Any, value: int) -> None:
@@ -47,6 +57,29 @@ class BatchOptions:
             raise InvalidArgumentError(
                 f"max_inputs must be at most {MAX_INPUTS}, the service's bound for one request, not {value}",
                 argument="max_inputs",
+            )
+
+
+@attrs.frozen(kw_only=True)
+class HedgeOptions:
+    """When a second copy of a slow request races the first; the answer that comes first counts, the other is cancelled.
+
+    A hedge is sent only if a permit is free at once and nobody waits for one.
+
+    Attributes:
+        delay: Seconds after which a request is slow, above 0; None: learned from the answers, twice what four of five
+            requests need, once 16 are known.
+        budget: Hedges for each other request, above 0 and at most 1: 0.05 is one hedge for 20 requests.
+    """
+
+    delay: float | None = attrs.field(default=None, validator=number_from(0, above=True, optional=True))
+    budget: float = attrs.field(default=0.05, validator=number_from(0, above=True))
+
+    @budget.validator
+    def _check_budget(self, _: Any, value: float) -> None:
+        if value > 1:
+            raise InvalidArgumentError(
+                f"budget must be at most 1, a hedge for each request, not {value!r}", argument="budget"
             )
 
 

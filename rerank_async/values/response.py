@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import attrs
 
 from rerank_async.values.events import Answered, Retried, Throttled
+from rerank_async.values.models import ScoreKind
+from rerank_async.values.scores import score_kind_of, sigmoid
 
 
 class _NoExtra(Mapping[str, Any]):
@@ -90,6 +92,27 @@ class RerankResult(_OpenResult):
         input: The passage's text, if ``return_options.inputs`` asked for it; else None.
         extra: Fields of the service that this version does not know, by name.
     """
+
+    @property
+    def raw_score(self) -> float:
+        """The model's own score: ``score``, also of a result of `RerankResponse.normalized`, whose score is another."""
+        return self.score
+
+
+@attrs.frozen
+class NormalizedResult(RerankResult):
+    """A result of `RerankResponse.normalized`: its score lies on a scale that is the same for all models of its kind.
+
+    Attributes:
+        model_score: What the model gave; `raw_score` reads it.
+    """
+
+    model_score: float = attrs.field(kw_only=True)
+
+    @property
+    def raw_score(self) -> float:
+        """The model's own score."""
+        return self.model_score
 
 
 def plain_results(rows: Iterable[tuple[float, int]]) -> tuple[RerankResult, ...]:
@@ -210,6 +233,32 @@ class RerankResponse(WireMapping):
             body[name] = {**value, **body[name]} if name == "system" and name in body else value
         return body
 
+    def normalized(self, kind: ScoreKind | None = None) -> RerankResponse:
+        """The same ranking with scores that a fixed threshold can be set on; each ``raw_score`` is the model's own.
+
+        Logits go through the sigmoid, 1 / (1 + e**-score), which lies between 0 and 1 and keeps the order. Similarities
+        stay as they are. A score never depends on the other results, as it would if the best became 1 and the last 0.
+
+        Args:
+            kind: ``"logits"`` or ``"similarities"``; None: what is documented of the model.
+
+        Raises:
+            InvalidArgumentError: ``kind`` is None and the model is not one of `RerankModels`, or no such word.
+            InvalidTypeError: ``kind`` is neither None nor a str.
+        """
+        logits = score_kind_of(self.model_id, kind) == "logits"
+        results = tuple(
+            NormalizedResult(
+                each.index,
+                sigmoid(each.raw_score) if logits else each.raw_score,
+                each.input,
+                each.extra,
+                model_score=each.raw_score,
+            )
+            for each in self.results
+        )
+        return attrs.evolve(self, results=results)
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class Plan:
@@ -218,8 +267,10 @@ class Plan:
     Attributes:
         inputs: Texts in the caller's list.
         unique: Texts that would be sent.
-        requests: Requests that are needed if each succeeds at once.
+        requests: Requests that are needed if each is full and succeeds at once.
         body_bytes: Bytes of all JSON bodies together.
+        surplus: How many more requests may be sent, because smaller ones answer sooner while the client is idle
+            (``BatchOptions.adaptive``); 0 if it is busy.
         seconds: How long the limiter would take to let the last of them start, what waits there now included. The
             service's own time comes on top.
     """
@@ -229,6 +280,7 @@ class Plan:
     requests: int
     body_bytes: int
     seconds: float
+    surplus: int = 0
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -1,0 +1,76 @@
+"""Bounds of one request that the service has and does not document: learned when it refuses a batch as too large."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rerank_async.errors import RequestTooLargeError, StatusError
+from rerank_async.policy.planning import Load, fits_surely, room_in, sizes_of
+
+_NUMBER = re.compile(r"(?<![\w.])\d{1,9}(?![\w.]*\w)")
+
+
+def halves(members: Sequence[int], sizes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """A batch that was refused as too large, as two of about the same size; None: it is one text, and cannot be split.
+
+    Args:
+        members: Positions in the list that is sent.
+        sizes: For each of that whole list, its length.
+    """
+    if len(members) < 2:
+        return None
+    half = sum(sizes[index] for index in members) / 2
+    total = 0
+    for place, index in enumerate(members[:-1], 1):
+        total += sizes[index]
+        if total >= half:
+            return tuple(members[:place]), tuple(members[place:])
+    return tuple(members[:-1]), tuple(members[-1:])
+
+
+class LearnedBounds:
+    """The bounds that the service showed, for one client, by model.
+
+    A refusal that is about the number of inputs names the bound, or else half of what was refused is taken for it; one
+    about bytes (413) never names it. A bound only ever falls.
+    """
+
+    __slots__ = ("_bytes", "_inputs")
+
+    def __init__(self) -> None:
+        self._inputs: dict[str, int] = {}
+        self._bytes: dict[str, int] = {}
+
+    def refused(self, model_id: str, error: RequestTooLargeError, *, inputs: int, body_bytes: int) -> None:
+        """Hears of a batch that was too large: what it held."""
+        if error.status == 413:
+            known = self._bytes.get(model_id, body_bytes)
+            self._bytes[model_id] = max(1, min(known, body_bytes // 2))
+        else:
+            known = self._inputs.get(model_id, inputs)
+            self._inputs[model_id] = max(1, min(known, stated_maximum(error, inputs) or inputs // 2))
+
+    def narrowed(self, model_id: str, load: Load, head: Mapping[str, Any]) -> Load:
+        """The load within the learned bounds; the same object if they change nothing.
+
+        A text that alone is over a learned bound still goes, by itself: the bound is a guess.
+        """
+        most = self._inputs.get(model_id)
+        if most is not None and most < load.max_inputs:
+            load = load._replace(max_inputs=most)
+        most_bytes = self._bytes.get(model_id)
+        if most_bytes is None or (load.sizes is None and fits_surely(load.texts, head, most_bytes)):
+            return load
+        room = max(1, room_in(most_bytes, head))
+        if load.sizes is not None and room >= load.room:
+            return load
+        return load._replace(sizes=load.sizes or sizes_of(load.texts), room=room)
+
+
+def stated_maximum(error: StatusError, inputs: int) -> int | None:
+    """The number of inputs that a refusal states as the most: the largest number in it below what was sent, else None."""
+    said = error.args[0].partition(f" answered {error.status}")[2].partition("[trace ")[0]
+    below = [int(number) for number in _NUMBER.findall(said) if 0 < int(number) < inputs]
+    return max(below, default=None)

@@ -1,0 +1,168 @@
+"""Which texts of a refused batch are longer than the model reads: searched by length, within a bound on requests."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from math import inf
+from typing import Final, NamedTuple
+
+MAX_REQUESTS: Final = 40
+"""Requests that one call may spend on the search, beside those for its batches."""
+
+_MAX_IN_VAIN = 20
+"""Requests after which the search ends if no text of the whole call was scored: the query may be what is too long."""
+
+
+class _Open(NamedTuple):
+    """A part on its way, and the longer texts of the group that it was cut from.
+
+    Attributes:
+        low: The part, by length.
+        high: The rest of its group, by length. With a text too long among ``low`` and ``high`` together, it is here if
+            ``low`` is scored.
+        sure: Whether the group holds a text that is too long for certain.
+    """
+
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    sure: bool
+
+
+class Isolation:
+    """One call's search for the texts that are too long.
+
+    The service refuses a whole batch and does not name the text. Nearly always the too long ones are the longest, so a
+    refused batch is sorted by length and the shorter half is sent. If it is scored, the fault is in the longer half
+    (no request needed to know), which is halved in turn; if it is refused, the search goes on in the shorter half, and
+    the longer one is put aside. That finds the shortest text that is too long and scores all shorter ones, in some
+    log2(n) requests. What was put aside is then tried as well, the shortest first: where length in bytes and length in
+    tokens disagree, it is scored after all. While the first search runs, further refused batches wait, because they
+    are cut where it found the limit to be.
+
+    For each answer to a batch or a part, call `split` (refused for its length), `scored`, or `dropped` (it failed in
+    another way). Each returns parts to send now, side by side, in any order; none may be left out. A part holds its
+    members in ascending order. When nothing is on its way any more, `over` and `unscored` say how it ended.
+
+    Example:
+        parts = isolation.split(batch)              # refused
+        ...
+        parts = isolation.scored(part)              # or isolation.split(part)
+    """
+
+    def __init__(self, lengths: Sequence[int], max_requests: int = MAX_REQUESTS) -> None:
+        """Begins with nothing known.
+
+        Args:
+            lengths: For each text of the call, what goes with its number of tokens: its bytes in UTF-8. A batch's
+                members are positions in this list.
+            max_requests: Parts that are handed out in all, at most.
+        """
+        self._lengths = lengths
+        self._left = max_requests
+        self._in_vain = min(_MAX_IN_VAIN, max_requests)
+        self._open: dict[tuple[int, ...], _Open] = {}
+        self._sure: list[tuple[int, ...]] = []  # groups with a text that is too long
+        self._aside: list[tuple[int, ...]] = []  # groups of which nothing is known
+        self._over: list[int] = []
+        self._any_scored = False
+        self._limit: float = inf  # the least length of a text that was too long
+        self._longest: float = -inf  # the greatest length of a text of a part that was scored
+
+    @property
+    def requests(self) -> int:
+        """Parts that may still be handed out."""
+        return self._left
+
+    def split(self, members: Sequence[int]) -> list[tuple[int, ...]]:
+        """A batch or part was refused for its length; returns the parts to send next."""
+        part = self._open.pop(tuple(members), None)
+        if part is None:
+            group = self._by_length(members)
+            if len(group) > 1:
+                self._sure.append(group)
+            else:
+                self._add_sure(group)
+        else:
+            self._add_sure(part.low)
+            if part.high:
+                self._aside.append(part.high)
+        return self._next()
+
+    def scored(self, members: Sequence[int]) -> list[tuple[int, ...]]:
+        """A batch or part was scored; returns the parts to send next. Whole batches may be told of or not."""
+        self._any_scored = True
+        part = self._open.pop(tuple(members), None)
+        if part is not None:
+            self._longest = max(self._longest, self._lengths[part.low[-1]])
+            if part.high and part.sure:
+                self._add_sure(part.high)
+        return self._next()
+
+    def dropped(self, members: Sequence[int]) -> list[tuple[int, ...]]:
+        """A part failed in another way, and its members are the caller's to account for; returns the parts to send next."""
+        part = self._open.pop(tuple(members), None)
+        if part is not None and part.high:
+            self._aside.append(part.high)
+        return self._next()
+
+    def over(self) -> tuple[int, ...]:
+        """Texts that are too long for certain: refused alone, or left over in a refused batch. Ascending."""
+        return tuple(sorted(self._over))
+
+    def unscored(self) -> tuple[int, ...]:
+        """Texts of refused batches that are in no part on its way, neither scored nor found too long. Ascending.
+
+        At the end: those for which there were no requests left.
+        """
+        return tuple(sorted(index for group in (*self._sure, *self._aside) for index in group))
+
+    def _by_length(self, members: Sequence[int]) -> tuple[int, ...]:
+        lengths = self._lengths
+        return tuple(sorted(members, key=lambda index: (lengths[index], index)))
+
+    def _add_sure(self, group: tuple[int, ...]) -> None:
+        if len(group) > 1:
+            self._sure.insert(0, group)  # before batches that wait
+            return
+        self._over.extend(group)
+        self._limit = min(self._limit, *(self._lengths[index] for index in group))
+
+    def _next(self) -> list[tuple[int, ...]]:
+        """The parts to send now."""
+        parts: list[tuple[int, ...]] = []
+        searching = any(part.sure for part in self._open.values())
+        while self._sure and self._may_send() and (self._limit < inf or not searching):
+            group = self._sure.pop(0 if self._limit == inf else self._richest())
+            cut = self._cut(group)
+            parts.append(self._send(group[:cut], group[cut:], sure=True))
+            searching = True
+        if not self._open:
+            self._aside.sort(key=lambda group: self._lengths[group[0]])
+            while self._aside and self._may_send():
+                group = self._aside.pop(0)
+                parts.append(self._send(group, (), sure=False))
+        return parts
+
+    def _may_send(self) -> bool:
+        return self._left > 0 and (self._any_scored or self._in_vain > 0)
+
+    def _send(self, low: tuple[int, ...], high: tuple[int, ...], *, sure: bool) -> tuple[int, ...]:
+        self._left -= 1
+        self._in_vain -= 1
+        part = tuple(sorted(low))
+        self._open[part] = _Open(low, high, sure)
+        return part
+
+    def _richest(self) -> int:
+        """Which of the refused groups has the most texts that should be scored."""
+        return max(range(len(self._sure)), key=lambda place: self._cut(self._sure[place]))
+
+    def _cut(self, group: tuple[int, ...]) -> int:
+        """Where a group is cut: between the lengths that were scored and those that were not, else in the middle."""
+        lengths = self._lengths
+        if self._limit < inf:
+            cut = bisect_left(group, min(self._limit, self._longest + 1), key=lambda index: lengths[index])
+            if 0 < cut < len(group):
+                return cut
+        return len(group) // 2

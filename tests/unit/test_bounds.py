@@ -1,0 +1,118 @@
+"""Bounds that the service shows: read from a refusal, remembered for the model, and kept to."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.bodies import as_bytes, exchange_of
+
+from rerank_async.errors import RequestTooLargeError
+from rerank_async.policy.bounds import LearnedBounds, halves, stated_maximum
+from rerank_async.policy.planning import batches, load
+from rerank_async.policy.wire import encode_body, request_head
+from rerank_async.policy.wire_errors import error_of
+from rerank_async.values.options import BatchOptions
+from rerank_async.values.parameters import RerankParameters
+
+MODEL = "cross-encoder/ms-marco-minilm-l-12-v2"
+HEAD = request_head(
+    model_id=MODEL,
+    query="q",
+    project_id="00000000-0000-0000-0000-000000000000",
+    space_id=None,
+    parameters=RerankParameters(),
+    crypto=None,
+    extra_body=None,
+)
+
+
+def recorded(name):
+    return error_of(*exchange_of(name), "https://us-south.ml.cloud.ibm.com/ml/v1/text/rerank")
+
+
+def refusal(message, status=400):
+    body = {"errors": [{"code": "invalid_input_argument", "message": message}], "trace": "4096"}
+    return error_of(status, {}, as_bytes(body), "https://h.example:900/v1/600")
+
+
+def of(count, **options):
+    return load([f"t{i}" for i in range(count)], BatchOptions(**options), HEAD, dedupe=True)
+
+
+@pytest.mark.parametrize(
+    ("message", "most"),
+    [
+        ("The field 'inputs' holds 1000 inputs, more than the maximum of 500", 500),
+        ("too many inputs: at most 250 inputs are allowed", 250),
+        ("Too many inputs", None),
+        ("number of inputs (1000) exceeds 64.", 64),
+        ("number of inputs exceeds the maximum of 5000", None),
+        ("too many inputs for model v2 after 1.5 seconds", None),
+    ],
+)
+def test_the_number_that_a_refusal_states(message, most):
+    error = refusal(message)
+    assert isinstance(error, RequestTooLargeError)
+    assert stated_maximum(error, 1000) == most
+
+
+def test_a_stated_bound_holds_for_later_loads_of_this_model_alone():
+    bounds = LearnedBounds()
+    assert bounds.narrowed(MODEL, of(1200), HEAD) is not None
+    bounds.refused(MODEL, recorded("error_400_too_many_inputs"), inputs=1000, body_bytes=9000)
+    assert list(batches(bounds.narrowed(MODEL, of(1200), HEAD))) == [(0, 500), (500, 1000), (1000, 1200)]
+    assert bounds.narrowed("another/model", of(1200), HEAD).max_inputs == 1000
+
+
+def test_without_a_number_half_is_taken_and_a_bound_never_rises():
+    bounds = LearnedBounds()
+    for inputs, most in ((1000, 500), (500, 250), (1000, 250), (3, 1), (1, 1)):
+        bounds.refused(MODEL, refusal("too many inputs"), inputs=inputs, body_bytes=9000)
+        assert bounds.narrowed(MODEL, of(1000), HEAD).max_inputs == most
+
+
+def test_a_load_that_is_within_the_bounds_is_the_same_object():
+    bounds = LearnedBounds()
+    small = of(10, max_inputs=20)
+    assert bounds.narrowed(MODEL, small, HEAD) is small
+    bounds.refused(MODEL, refusal("too many inputs"), inputs=100, body_bytes=9000)
+    bounds.refused(MODEL, recorded("error_413_too_large"), inputs=1000, body_bytes=100_000)
+    assert bounds.narrowed(MODEL, small, HEAD) is small
+    bound_by_bytes = load(["x" * 400] * 10, BatchOptions(max_bytes=2000, max_inputs=20), HEAD, dedupe=False)
+    assert bound_by_bytes.sizes is not None
+    assert bounds.narrowed(MODEL, bound_by_bytes, HEAD) is bound_by_bytes
+
+
+def test_after_a_413_later_bodies_have_half_of_the_bytes_at_most():
+    bounds = LearnedBounds()
+    texts = [f"{i:0200d}" for i in range(100)]
+    body = encode_body(HEAD, texts, None)
+    bounds.refused(MODEL, recorded("error_413_too_large"), inputs=100, body_bytes=len(body))
+    narrowed = bounds.narrowed(MODEL, load(texts, BatchOptions(), HEAD, dedupe=True), HEAD)
+    cut = list(batches(narrowed))
+    assert len(cut) == 3  # two halves less what the heads need
+    assert all(len(encode_body(HEAD, texts[start:stop], None)) <= len(body) // 2 for start, stop in cut)
+    assert narrowed.max_inputs == 1000
+
+
+def test_a_text_over_a_learned_bound_still_goes_alone():
+    bounds = LearnedBounds()
+    bounds.refused(MODEL, recorded("error_413_too_large"), inputs=2, body_bytes=100)
+    made = bounds.narrowed(MODEL, load(["a" * 300, "b", "c" * 300], BatchOptions(), HEAD, dedupe=True), HEAD)
+    assert list(batches(made)) == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_halves_by_hand():
+    sizes = [10, 10, 10, 90, 1, 1]
+    assert halves((0, 1), sizes) == ((0,), (1,))
+    assert halves((0, 1, 2), sizes) == ((0, 1), (2,))
+    assert halves((0, 1, 2, 3), sizes) == ((0, 1, 2), (3,))
+    assert halves((3, 4, 5), sizes) == ((3,), (4, 5))
+    assert halves((3,), sizes) is None
+
+
+@given(st.lists(st.integers(0, 1000), min_size=2, max_size=50))
+def test_two_halves_are_the_whole_and_neither_is_empty(sizes):
+    first, second = halves(range(len(sizes)), sizes)
+    assert first
+    assert second
+    assert [*first, *second] == list(range(len(sizes)))
