@@ -242,6 +242,7 @@ STATUSES = {
     "InvalidTypeError": (422, NEVER),
     "ModelNotSupportedError": (502, NEVER),
     "NoAnswerError": (503, AT_LEAST_A_SECOND),
+    "OverloadedError": (503, AT_LEAST_A_SECOND),
     "PermissionDeniedError": (502, NEVER),
     "QuotaExceededError": (503, NEVER),
     "RateLimitError": (503, AT_LEAST_A_SECOND),
