@@ -145,6 +145,8 @@ async def failed(request: Request, error: errors.RerankError) -> JSONResponse:
             status, detail = 503, "the ranking service is out of quota"
         case errors.RateLimitError():
             status, detail, wait = 503, "the ranking service is busy", error.retry_after or max(behind, 1)
+        case errors.OverloadedError():
+            status, detail, wait = 503, "this service is busy", max(behind, 1)
         case errors.DeadlineExceededError():
             status, detail, wait = 504, "the ranking took too long", behind
         case errors.CertificateError():

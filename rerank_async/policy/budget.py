@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-SAVED = 100
-"""Successes that the bucket can hold the deposits of, and holds at first. At the default ratio of 0.3 that is 30
-retries: more than a dozen concurrent failures, and little beside the requests of a job."""
+SAVED = 150
+"""Successes that the bucket can hold the deposits of, and holds at first. At the default ratio of 0.3 that is 45
+retries: what 128 requests in flight need if 20 % of them fail before the first succeeds (26 on average, and four standard
+deviations), and little beside the requests of a job whose service is down."""
 
 PROBE_INTERVAL = 1.0
 """Seconds between the requests that look whether the service is back, while the bucket is empty."""

@@ -59,8 +59,8 @@ class FairQueue(Generic[T]):
 
     Within a flow the lowest ticket goes first, so a batch that goes again, with its old ticket, precedes what the flow
     has not sent yet. Flows take turns, one item a turn; a flow that joins stands behind those that wait. If it joins
-    with a ticket older than one that was served before, it has its turn first, as it asked first: so among flows of one
-    item, first come is first served also where one of them must go again.
+    with a ticket that is not above all that were served, it has its turn first, as it asked first: so among flows of
+    one item, first come is first served also where one of them must go again.
     """
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class FairQueue(Generic[T]):
         line = self._lines.get(flow)
         if line is None:
             line = self._lines[flow] = _Line()
-            (self._first if ticket < self._served else self._turns)[flow] = line
+            (self._first if ticket <= self._served else self._turns)[flow] = line
         elif ticket in line.items:
             raise ValueError(f"ticket {ticket} of this flow waits already")
         line.push(ticket, item)
@@ -150,7 +150,7 @@ class FairQueue(Generic[T]):
         """
         line = self._lines.get(flow)
         turns = own if line is None else own + line.before(ticket)  # of its flow before its own
-        first = ticket < self._served if line is None else flow in self._first
+        first = ticket <= self._served if line is None else flow in self._first
         place = ticket if line is None else min(ticket, line.head())
         # Those with a first turn, by ticket, and then the others are one circle.
         ahead = turns

@@ -77,7 +77,8 @@ def backoff_delay(attempt: int, options: RetryOptions, jitter: Jitter | None = N
 def crowds(error: RerankError) -> bool:
     """Whether the error says that the service has more at once than it can carry: pool full, 503, or a timeout.
 
-    504 is the timeout of a gateway. Each of them halves the requests in flight (docs/decisions.md, 12).
+    504 is the timeout of a gateway. A full pool (`MakeRoom`) is for `ConcurrencyBound.crowded`; 503s and timeouts also
+    come by chance, and are for `ConcurrencyBound.strained` (docs/decisions.md, 12).
     """
     if isinstance(error, StatusError):
         return error.code == POOL_FULL or (isinstance(error, ServiceError) and error.status in _CROWDED_STATUSES)

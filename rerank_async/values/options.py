@@ -146,7 +146,7 @@ class RetryOptions:
         max_retry_after: Seconds. A Retry-After above it fails the call at once, and the error names the value.
         max_throttled: How many 429s one batch may meet before the call fails, at least 0.
         budget: Retries that one success pays for, 0 to 1, over everything that shares the client. Retries that succeed
-            are free, and the deposits of 100 successes are saved, so 0.3 carries 20 % of faults and more. A budget that
+            are free, and the deposits of 150 successes are saved: 0.3 carries 20 % of faults and more. A budget that
             is used up delays: one request a second goes again, until something succeeds. 0: never more than that.
         max_elapsed: Seconds from a batch's first failure to its last retry, above 0 and at least ``base_delay``; None:
             no bound. Waits for a 429 are not bounded by it. A call to a server that is down ends after this time.

@@ -308,6 +308,7 @@ async def test_a_server_that_is_down_is_named(closed_url):
     async with client_for(None, credentials=credentials, project_id="p", retries=TWICE) as client:
         error = await error_of(client, ConnectionFailedError)
     assert isinstance(error, ConnectionError)
+    assert error.refused
     assert (error.url, error.attempts) == (closed_url + RERANK, 2)
     assert closed_url + RERANK in str(error)
     assert "Check the URL, the network and that the service is up" in str(error)

@@ -186,7 +186,7 @@ async def test_a_retry_after_above_the_bound_fails_at_once_and_names_it(value):
     ):
         with pytest.raises(RateLimitError) as caught:
             await client.generate("text", TEXTS)
-        assert f"{value:g} s" in str(caught.value)
+        assert f"{value:.12g} s" in str(caught.value)
         assert "max_retry_after = 60" in str(caught.value)
         assert "Rate limit of 8 requests per 1s was reached" in str(caught.value)
         assert (len(running.seen), caught.value.retry_after) == (1, value)
