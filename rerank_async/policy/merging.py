@@ -50,6 +50,7 @@ Part = tuple[Sequence[int], BatchResult]
 
 _NOTHING_SAID = Envelope(None, None, None, None, None, (), None)
 
+
 def expand(
     members: Sequence[int], result: BatchResult, positions: Sequence[Sequence[int]] | None
 ) -> list[tuple[float, int]]:
@@ -108,9 +109,7 @@ def _at(texts: Sequence[str] | Mapping[int, str], index: int) -> str | None:
     return texts.get(index) if isinstance(texts, Mapping) else texts[index]
 
 
-def _by_position(
-    batches: Iterable[Part], positions: Sequence[Sequence[int]] | None, name: str
-) -> dict[int, Any]:
+def _by_position(batches: Iterable[Part], positions: Sequence[Sequence[int]] | None, name: str) -> dict[int, Any]:
     """What the batches hold by position inside the batch, by index in the caller's list."""
     found = {}
     for members, result in batches:
@@ -121,12 +120,12 @@ def _by_position(
     return found
 
 
-def scored_pairs(
-    batches: Iterable[Part], positions: Sequence[Sequence[int]] | None
-) -> tuple[tuple[int, float], ...]:
+def scored_pairs(batches: Iterable[Part], positions: Sequence[Sequence[int]] | None) -> tuple[tuple[int, float], ...]:
     """What was scored so far, as (index in the caller's list, score), by index."""
     return tuple(
-        sorted((index, -negated) for members, result in batches for negated, index in expand(members, result, positions))
+        sorted(
+            (index, -negated) for members, result in batches for negated, index in expand(members, result, positions)
+        )
     )
 
 
