@@ -47,7 +47,7 @@ class _Line(Generic[T]):
             self._rising = deque(sorted(self.items))
             self._again = []
 
-    def before(self, ticket: int) -> int:
+    def before(self, ticket: float) -> int:
         """How many wait with a lower ticket."""
         if not self._again and self._rising and ticket > self._rising[-1]:
             return len(self.items)
@@ -140,12 +140,12 @@ class FairQueue(Generic[T]):
         self._size = 0
         return [item for _, item in waiting]
 
-    def ahead(self, flow: Hashable, ticket: int, own: int = 0) -> int:
+    def ahead(self, flow: Hashable, ticket: float, own: int = 0) -> int:
         """How many would be served before an item that joined now, if no other did.
 
         Args:
             flow: Whose it is.
-            ticket: Its ticket.
+            ticket: Its ticket; infinity: above all others.
             own: Further items of its flow that would join just before it.
         """
         line = self._lines.get(flow)

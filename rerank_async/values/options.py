@@ -137,7 +137,7 @@ class RetryOptions:
 
     The n-th retry of a batch waits for a random time between 0 and ``min(max_delay, base_delay * 2**(n - 1))`` seconds
     (full jitter): with the defaults at most 0.25, 0.5, 1, 2 and 4 s. A 429 is not a retry: it pauses the whole client,
-    and its batch goes again first. A refused connection is one that costs no attempt.
+    and its batch goes again first. A refused connection is a retry that costs no attempt.
 
     Attributes:
         max_attempts: Requests for one batch, the first one included, at least 1.

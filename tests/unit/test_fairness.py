@@ -1,6 +1,7 @@
 """Whose turn it is: first come, first served in a flow, flows in turn, against a plain model."""
 
 import itertools
+import math
 
 import pytest
 from hypothesis import given, settings
@@ -141,6 +142,8 @@ def test_others_are_those_of_another_flow():
         ("a", 10, 0, 6),
         ("b", 10, 0, 6),  # a0 b3 c5 a1 b4 a2
         ("a", -1, 0, 0),
+        ("a", math.inf, 0, 6),
+        ("new", math.inf, 2, 8),
     ],
 )
 def test_ahead_counts_the_turns_of_the_others(flow, ticket, own, ahead):
