@@ -13,9 +13,22 @@ from rerank_async.api_client import AsyncAPIClient
 from rerank_async.client import AsyncRerank
 from rerank_async.errors import OverloadedError, RerankError
 from rerank_async.many import RerankMany
+from rerank_async.policy.heard import Heard, Limit
+from rerank_async.policy.limiter import Limiter
 from rerank_async.streaming import RerankStream
 from rerank_async.values.credentials import Credentials
-from rerank_async.values.events import Answered, Event, Failed, Merged, Observer, Queued, Retried, Sent, Throttled
+from rerank_async.values.events import (
+    Answered,
+    Event,
+    Failed,
+    Hedged,
+    Merged,
+    Observer,
+    Queued,
+    Retried,
+    Sent,
+    Throttled,
+)
 from rerank_async.values.models import RerankModels
 from rerank_async.values.options import DEFAULT, BatchOptions, HedgeOptions, LimitOptions, RetryOptions, Timeouts
 from rerank_async.values.parameters import Crypto, RerankParameters, ReturnOptions
@@ -44,9 +57,13 @@ __all__ = [
     "Crypto",
     "Event",
     "Failed",
+    "Heard",
     "HedgeOptions",
+    "Hedged",
+    "Limit",
     "LimitOptions",
     "LimitStatus",
+    "Limiter",
     "Merged",
     "ModelSpec",
     "NormalizedResult",

@@ -18,7 +18,8 @@ from rerank_async.policy.bounds import LearnedBounds
 from rerank_async.policy.budget import RetryBudget
 from rerank_async.policy.concurrency import ConcurrencyBound
 from rerank_async.policy.latency import Latencies
-from rerank_async.policy.limiting import LearningLimiter, Limiter
+from rerank_async.policy.limiter import Limiter
+from rerank_async.policy.limiting import LearningLimiter
 from rerank_async.runtime.clock import MonotonicClock
 from rerank_async.runtime.gate import Gate
 from rerank_async.runtime.http import Http
@@ -154,6 +155,11 @@ class AsyncAPIClient:
     def limit_status(self) -> LimitStatus:
         """The limiter at this moment."""
         return self._channel.gate.status()
+
+    @property
+    def gate(self) -> Gate:
+        """The queue for permits. For use inside this package."""
+        return self._channel.gate
 
     @property
     def latencies(self) -> Latencies:

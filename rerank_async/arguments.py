@@ -13,13 +13,14 @@ from rerank_async.api_client import BASE_HEADERS, AsyncAPIClient
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
 from rerank_async.job import Job, Terms
 from rerank_async.policy.hedging import HedgeBudget, HedgeModel
-from rerank_async.policy.planning import check_query, load, texts_of
-from rerank_async.policy.wire import request_head
+from rerank_async.policy.planning import batches, check_query, load, pushed_top_n, texts_of
+from rerank_async.policy.sizing import adaptive_surplus
+from rerank_async.policy.wire import encode_body, request_head
 from rerank_async.values.checks import check_encodable, header_fields
 from rerank_async.values.events import Observer
 from rerank_async.values.options import BatchOptions, HedgeOptions
 from rerank_async.values.parameters import Crypto, RerankParameters, ReturnOptions
-from rerank_async.values.response import RerankResponse
+from rerank_async.values.response import Plan, RerankResponse
 
 OnFailure = Literal["raise", "partial"]
 NO_HEADERS: Mapping[str, str] = {}
@@ -129,6 +130,28 @@ def job_of(
         terms=terms,
         flow=flow,
         whole=whole,
+    )
+
+
+def plan_of(job: Job, api_client: AsyncAPIClient) -> Plan:
+    """What the job would send if it began now."""
+    load, terms, gate = job.load, job.terms, api_client.gate
+    requests = size = 0
+    for start, stop in batches(load):
+        requests += 1
+        size += len(encode_body(job.head, load.texts[start:stop], pushed_top_n(job.top_n, stop - start)))
+    surplus = 0
+    if terms.batching.adaptive:
+        surplus = adaptive_surplus(
+            load, free=gate.free(), lanes=gate.lanes(), waiting=gate.queued, latency=terms.latency
+        )
+    return Plan(
+        inputs=load.inputs,
+        unique=len(load.texts),
+        requests=requests,
+        body_bytes=size,
+        surplus=surplus,
+        seconds=api_client.seconds_for(requests),
     )
 
 

@@ -12,7 +12,7 @@ from rerank_async.policy.merging import BatchResult, merge_envelopes, rank, scor
 from rerank_async.policy.planning import requests_needed
 from rerank_async.racing import race
 from rerank_async.recovery import FATAL, Recovery
-from rerank_async.runtime.gate import Permit
+from rerank_async.runtime.permits import Permit
 from rerank_async.runtime.tokens import Token
 from rerank_async.tally import Tally
 from rerank_async.values.response import NO_EXTRA, RerankResponse, RerankResult

@@ -13,7 +13,6 @@ from rerank_async.arguments import (
     NO_HEADERS,
     OnFailure,
     checked_batching,
-    checked_hedging,
     checked_model,
     checked_observer,
     checked_on_failure,
@@ -21,14 +20,13 @@ from rerank_async.arguments import (
     hedging_of,
     job_of,
     nothing,
+    plan_of,
     request_headers,
     terms_of,
 )
 from rerank_async.call import Call
 from rerank_async.job import Job, Terms
 from rerank_async.many import RerankMany
-from rerank_async.policy.planning import batches, pushed_top_n
-from rerank_async.policy.wire import encode_body
 from rerank_async.runtime.logs import log_event, wanted
 from rerank_async.streaming import RerankStream
 from rerank_async.values.checks import header_fields, timeout_seconds
@@ -128,7 +126,6 @@ class AsyncRerank:
             "session": session,
             "allow_http_hosts": allow_http_hosts or None,
         }
-        checked_hedging(hedging)
         self._api_client = client_of(api_client, options)
         self._hedging = hedging_of(hedging, self._model_id, self._api_client)
         self._terms = self._new_terms()
@@ -266,17 +263,7 @@ class AsyncRerank:
             InvalidArgumentError: As `generate`.
         """
         job, _ = self._job(query, inputs, params, crypto, None, None)
-        requests = size = 0
-        for start, stop in batches(job.load):
-            requests += 1
-            size += len(encode_body(job.head, job.load.texts[start:stop], pushed_top_n(job.top_n, stop - start)))
-        return Plan(
-            inputs=job.load.inputs,
-            unique=len(job.load.texts),
-            requests=requests,
-            body_bytes=size,
-            seconds=self._api_client.seconds_for(requests),
-        )
+        return plan_of(job, self._api_client)
 
     def with_options(
         self,

@@ -15,8 +15,9 @@ from rerank_async.policy.merging import BatchResult
 from rerank_async.policy.wire import decode_answer
 from rerank_async.policy.wire_errors import trace_of
 from rerank_async.runtime.clock import Clock
-from rerank_async.runtime.gate import Gate, Permit
+from rerank_async.runtime.gate import Gate
 from rerank_async.runtime.http import Http
+from rerank_async.runtime.permits import Permit
 from rerank_async.runtime.retry_queue import RetryQueue
 from rerank_async.runtime.tokens import Token, Tokens
 from rerank_async.tally import Tally

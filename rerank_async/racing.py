@@ -10,7 +10,7 @@ from rerank_async.exchange import Batch, Channel, exchange
 from rerank_async.job import Job
 from rerank_async.policy.hedging import HedgeModel
 from rerank_async.policy.merging import BatchResult
-from rerank_async.runtime.gate import Permit, wake
+from rerank_async.runtime.permits import Permit, wake
 from rerank_async.runtime.tokens import Token
 from rerank_async.tally import Tally
 

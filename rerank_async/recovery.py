@@ -17,7 +17,7 @@ from rerank_async.exchange import Batch, Channel
 from rerank_async.job import Job
 from rerank_async.mending import Mending
 from rerank_async.policy.retrying import Again, Decision, GiveUp, MakeRoom, NewToken, Pause, crowds, decide
-from rerank_async.runtime.gate import Permit
+from rerank_async.runtime.permits import Permit
 from rerank_async.runtime.tokens import Token
 from rerank_async.tally import Tally
 from rerank_async.values.events import Retried, Throttled
@@ -77,8 +77,10 @@ class Recovery:
             gate.answered(permit, now, batch.heard)
         if isinstance(decision, Again) and decision.free and isinstance(error, ConnectionFailedError):
             gate.refused(permit, error)
-        elif crowds(error):
+        elif isinstance(decision, MakeRoom):
             gate.crowded(permit)
+        elif crowds(error):
+            gate.strained(permit)
         return decision
 
     def landed(self, batch: Batch) -> None:

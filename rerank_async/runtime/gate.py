@@ -12,55 +12,15 @@ from rerank_async.errors import ClientClosedError, ConnectionFailedError, Deadli
 from rerank_async.policy.concurrency import ConcurrencyBound
 from rerank_async.policy.fairness import FairQueue
 from rerank_async.policy.heard import Heard
-from rerank_async.policy.limiting import Limiter
+from rerank_async.policy.limiter import Limiter
+from rerank_async.policy.outage import Outage
 from rerank_async.runtime.clock import Clock, Timer
+from rerank_async.runtime.permits import Permit, Waiter, wake
 from rerank_async.values.response import LimitStatus
 
 _logger = logging.getLogger("rerank_async")
 
 _CLOSED = "the client was closed while this call was under way"
-
-_LAST = 1 << 62  # a ticket behind all others
-
-PROBE_EVERY = 1.0
-"""Seconds between the requests that find out whether a service that refuses connections is back
-(docs/decisions.md, 14)."""
-
-
-class Permit:
-    """The right to send one request now.
-
-    Attributes:
-        waited: Seconds between asking and getting.
-        sent_at: When its request started, on the monotonic clock; None: not yet.
-        era: Which of the gate's event loops it belongs to, counted from 0.
-    """
-
-    __slots__ = ("era", "sent_at", "waited")
-
-    def __init__(self, waited: float, era: int) -> None:
-        self.waited = waited
-        self.sent_at: float | None = None
-        self.era = era
-
-
-class _Waiter:
-    __slots__ = ("asked_at", "flow", "future", "patient", "ticket")
-
-    def __init__(
-        self, flow: Hashable, ticket: int, asked_at: float, future: asyncio.Future[Permit], *, patient: bool
-    ) -> None:
-        self.flow = flow
-        self.ticket = ticket
-        self.asked_at = asked_at
-        self.future = future
-        self.patient = patient  # it has a deadline, and only that bounds it
-
-
-def wake(future: asyncio.Future[None]) -> None:
-    """Ends the waiting of whoever awaits this, unless it has ended."""
-    if not future.done():
-        future.set_result(None)
 
 
 class Gate:
@@ -100,14 +60,12 @@ class Gate:
         self._max_queued = max_queued
         self._patience = inf if patience is None else patience
         self._tickets = count()
-        self._queue: FairQueue[_Waiter] = FairQueue()
+        self._queue: FairQueue[Waiter] = FairQueue()
         self._resting: set[asyncio.Future[None]] = set()
         self._in_flight = 0
         self._era = 0
         self._timer: Timer | None = None
-        self._probe_at: float | None = None
-        self._refused_since = -inf
-        self._answered_at = -inf
+        self._outage = Outage()
         self._closed = False
         self.granted = 0
 
@@ -132,7 +90,7 @@ class Gate:
 
     def enter_now(self) -> Permit | None:
         """A permit at once, if nobody waits and nothing holds it back; else None: `enter`."""
-        if self._queue or self._closed or self._probe_at is not None or self._in_flight >= self._concurrency.bound:
+        if self._queue or self._closed or self._outage.lasts or self._in_flight >= self._concurrency.bound:
             return None
         now = self._clock.now()
         return None if self._limiter.wait(now) else self._grant(now, now)
@@ -159,7 +117,7 @@ class Gate:
             if deadline is not None:
                 self._check(self._clock.now(), self._queue.ahead(flow, ticket), deadline)
             future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
-            waiter = _Waiter(flow, ticket, asked_at, future, patient=deadline is not None)
+            waiter = Waiter(flow, ticket, asked_at, future, patient=deadline is not None)
             self._queue.push(flow, ticket, waiter)
             self._pump()
             try:
@@ -219,22 +177,25 @@ class Gate:
         return delay
 
     def crowded(self, permit: Permit) -> None:
-        """Hears that the service has too much to do: fewer requests at the same time."""
+        """Hears that the model's pool is full: fewer requests at the same time."""
         if permit.sent_at is not None:
             self._concurrency.crowded(permit.sent_at, self._clock.now())
 
+    def strained(self, permit: Permit) -> None:
+        """Hears what may be a sign of too much to do, or chance: fewer at the same time if it comes often."""
+        if permit.sent_at is not None:
+            self._concurrency.strained(permit.sent_at, self._clock.now())
+
     def refused(self, permit: Permit, error: ConnectionFailedError) -> None:
         """Hears that the connection was refused: nothing more goes out but a probe now and then."""
-        if permit.sent_at is None or permit.sent_at < self._answered_at:
+        if permit.sent_at is None:
             return
         now = self._clock.now()
-        if self._probe_at is None:
-            self._probe_at = now + PROBE_EVERY
-            self._refused_since = now
+        if self._outage.refused(permit.sent_at, now):
             _logger.warning("%s; one request a second will try, everything else waits", error)
             self._rearm()
-        elif now - self._refused_since > self._patience:
-            self._fail_impatient(error, now - self._refused_since)
+        elif self._outage.seconds(now) > self._patience:
+            self._fail_impatient(error, self._outage.seconds(now))
 
     async def rest(self, delay: float) -> None:
         """Waits for ``delay`` seconds before a batch asks for its next permit.
@@ -279,7 +240,7 @@ class Gate:
     @property
     def answers(self) -> bool:
         """Whether the service has ever answered this client."""
-        return self._answered_at > -inf
+        return self._outage.answered_at > -inf
 
     def ready_at(self, ahead: int) -> float:
         """When a request would start that is asked for now with ``ahead`` others before it, the queue included."""
@@ -291,7 +252,7 @@ class Gate:
         Raises:
             DeadlineExceededError: As `enter`.
         """
-        self._check(self._clock.now(), self._queue.ahead(flow, _LAST, own=requests - 1), deadline)
+        self._check(self._clock.now(), self._queue.ahead(flow, inf, own=requests - 1), deadline)
 
     def status(self) -> LimitStatus:
         """This moment, for health checks."""
@@ -333,7 +294,7 @@ class Gate:
     def _could_go(self) -> bool:
         return (
             not self._queue
-            and self._probe_at is None
+            and not self._outage.lasts
             and self._in_flight < self._concurrency.bound
             and not self._limiter.wait(self._clock.now())
         )
@@ -348,9 +309,7 @@ class Gate:
 
     def _hear(self, now: float) -> None:
         """There is a service that answers."""
-        self._answered_at = now
-        if self._probe_at is not None:
-            self._probe_at = None
+        if self._outage.answered(now):
             self._rearm()
 
     def _heard_limit(self) -> None:
@@ -365,7 +324,7 @@ class Gate:
 
     def _wait(self, now: float) -> float:
         wait = self._limiter.wait(now)
-        return wait if self._probe_at is None else max(wait, self._probe_at - now)
+        return max(wait, self._outage.wait(now)) if self._outage.lasts else wait
 
     def _pump(self) -> None:
         """Grants what may be granted now, and sets the one timer for the rest."""
@@ -378,8 +337,8 @@ class Gate:
             waiter = self._queue.pop()
             if not waiter.future.done():
                 waiter.future.set_result(self._grant(now, waiter.asked_at))
-                if self._probe_at is not None:
-                    self._probe_at = now + PROBE_EVERY
+                if self._outage.lasts:
+                    self._outage.granted(now)
 
     def _rearm(self) -> None:
         """What holds the queue has changed."""
@@ -395,7 +354,7 @@ class Gate:
             self._timer.cancel()
             self._timer = None
 
-    def _leave_queue(self, waiter: _Waiter) -> None:
+    def _leave_queue(self, waiter: Waiter) -> None:
         """Takes back a cancelled waiter, whose permit may have been granted in the same moment."""
         future = waiter.future
         if future.done() and not future.cancelled() and future.exception() is None:

@@ -14,8 +14,8 @@ _VALUES = ("errors", "values")
 _POLICY = (*_VALUES, "policy")
 _AUTH = (*_POLICY, "auth")
 _RUNTIME = (*_AUTH, "runtime")
-_EXCHANGE = (*_RUNTIME, "exchange")
-_CALL = (*_EXCHANGE, "call")
+_EXCHANGE = (*_RUNTIME, "job", "tally", "exchange")
+_CALL = (*_EXCHANGE, "work", "mending", "recovery", "racing", "call")
 _API_CLIENT = (*_CALL, "api_client")
 _HANDOUT = (*_VALUES, "handout")
 _CLIENT = (*_API_CLIENT, "arguments", "handout", "streaming", "many", "client")
@@ -25,7 +25,13 @@ CORE = {
     "policy": _POLICY,
     "auth": _AUTH,
     "runtime": _RUNTIME,
+    "job": (*_POLICY, "job"),
+    "tally": (*_VALUES, "tally"),
     "exchange": _EXCHANGE,
+    "work": (*_EXCHANGE, "work"),
+    "mending": (*_EXCHANGE, "work", "mending"),
+    "recovery": (*_EXCHANGE, "work", "mending", "recovery"),
+    "racing": (*_EXCHANGE, "racing"),
     "call": _CALL,
     "api_client": _API_CLIENT,
     "arguments": (*_API_CLIENT, "arguments"),

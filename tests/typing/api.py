@@ -25,6 +25,7 @@ from rerank_async import (
     Crypto,
     Event,
     Failed,
+    Hedged,
     LimitOptions,
     LimitStatus,
     Merged,
@@ -59,7 +60,7 @@ def observe(event: Event) -> None:
     elif isinstance(event, Queued):
         assert_type(event.unique, int)
     else:
-        assert_type(event, Throttled | Retried | Merged | Failed)
+        assert_type(event, Throttled | Retried | Hedged | Merged | Failed)
 
 
 async def right(session: aiohttp.ClientSession, context: ssl.SSLContext) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support.clock import FakeClock, settle
 
 from rerank_async.errors import ClientClosedError, DeadlineExceededError
-from rerank_async.policy.limiting import WindowLimiter
+from rerank_async.policy.concurrency import ConcurrencyBound
+from rerank_async.policy.limiting import LearningLimiter
 from rerank_async.runtime.gate import Gate
 
 INF = float("inf")
@@ -19,7 +20,7 @@ INF = float("inf")
 
 def gate_of(rate=INF, burst=None, most=128, start=1000.0):
     clock = FakeClock(start)
-    return Gate(WindowLimiter(rate, burst), most, clock), clock
+    return Gate(LearningLimiter(rate, burst), ConcurrencyBound(most, slow_start=False), clock), clock
 
 
 class Askers:
@@ -451,7 +452,7 @@ async def test_random_schedules_lose_no_permit_and_wedge_nobody(seed):  # noqa: 
                 if again:
                     gate.throttled(permit, rng.choice([None, 0.0, 0.4]))
                 else:
-                    gate.answered(permit)
+                    gate.answered(permit, clock.now())
             finally:
                 holding -= 1
                 gate.leave(permit)
@@ -537,7 +538,7 @@ def test_never_more_than_n_are_sent_in_any_window_however_late_each_is(rate, bur
             sent = True
             await clock.sleep(asker.answer)
             if asker.use == "answered":
-                gate.answered(permit)
+                gate.answered(permit, clock.now())
             else:
                 gate.throttled(permit, asker.use)
         finally:

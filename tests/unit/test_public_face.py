@@ -33,6 +33,8 @@ def public_members(kind):
         for name, member in vars(owner).items():
             if name.startswith("_") and name != "__init__":
                 continue
+            if name == "__init__" and getattr(owner, "_is_protocol", False):
+                continue  # typing makes it, and nobody calls it
             if isinstance(member, property):
                 yield f"{owner.__name__}.{name}", member.fget
             elif isinstance(member, classmethod | staticmethod):
