@@ -208,8 +208,8 @@ class _Source:
 
     async def next(self) -> object:
         """The next item, or _END."""
+        await asyncio.sleep(0)  # what was started gets a turn between two items
         if self._now is not None:
-            await asyncio.sleep(0)  # what was started gets a turn between two items
             return next(self._now, _END)
         assert self._later is not None  # noqa: S101 - one of the two
         try:
