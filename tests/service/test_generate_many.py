@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import weakref
 from contextlib import nullcontext
 from itertools import cycle
 
@@ -129,6 +130,29 @@ async def test_a_slow_head_holds_back_the_producer_and_not_the_answers():
         rest = [outcome async for outcome in outcomes]
     assert [outcome.request.id for outcome in rest] == list(range(1, 50))
     assert all(is_right(outcome) for outcome in rest)
+
+
+@pytest.mark.parametrize("ordered", [False, True], ids=["completed", "ordered"])
+async def test_what_was_handed_out_is_not_kept(server, ordered):
+    alive = weakref.WeakSet()
+    most = 0
+
+    def watched():
+        for request in requests(600):
+            alive.add(request)
+            yield request
+            del request
+
+    async with (
+        client_for(server) as client,
+        client.generate_many(watched(), ordered=ordered, max_in_flight=8) as outcomes,
+    ):
+        async for outcome in outcomes:
+            assert is_right(outcome)
+            del outcome
+            most = max(most, len(alive))
+    assert most <= 8
+    assert len(alive) == 0
 
 
 async def test_a_view_runs_with_its_own_options_and_events_are_those_of_generate():

@@ -326,6 +326,18 @@ async def test_a_client_that_was_closed_does_not_wait_for_a_slow_producer(calls)
             await anext(outcomes)
 
 
+async def test_what_is_no_exception_ends_the_run_at_once(calls, ordered):
+    class Abort(BaseException):
+        pass
+
+    async with many(calls, Producer().now(), ordered=ordered) as outcomes:
+        await settle()
+        calls.fail(1, Abort())
+        with pytest.raises(Abort):
+            await anext(outcomes)
+    assert not others()
+
+
 async def test_a_feeding_task_that_was_cancelled_from_outside_does_not_hang_the_reader(calls):
     async with many(calls, Producer().now()) as outcomes:
         await settle()
