@@ -150,9 +150,9 @@ class RerankMany(Handout[RerankOutcome]):
 
     def _landed(self, slot: _Slot, call: asyncio.Task[RerankResponse]) -> None:
         self._calls.discard(call)
+        error = ClientStateError("this request's task was cancelled") if call.cancelled() else call.exception()
         if self._closed:
             return
-        error = ClientStateError("this request's task was cancelled") if call.cancelled() else call.exception()
         if error is None or isinstance(error, Exception):
             slot.outcome = RerankOutcome(slot.request, call.result() if error is None else None, error)
             if self._line is None:

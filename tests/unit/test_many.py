@@ -338,6 +338,18 @@ async def test_what_is_no_exception_ends_the_run_at_once(calls, ordered):
     assert not others()
 
 
+async def test_a_call_that_fails_while_it_is_ended_leaves_no_complaint():
+    async def run(_):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise LookupError from None
+
+    async with RerankMany(run, Producer(3).now(), lambda: None, ordered=False, max_in_flight=3):
+        await settle()
+    assert not others()
+
+
 async def test_a_feeding_task_that_was_cancelled_from_outside_does_not_hang_the_reader(calls):
     async with many(calls, Producer().now()) as outcomes:
         await settle()
