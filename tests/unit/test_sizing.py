@@ -104,7 +104,7 @@ def test_half_of_the_free_lanes_stay_too():
 
 def test_a_permit_that_was_waited_for_is_full():
     # What is free now is this one alone.
-    assert batch_size(5000, free=1, lanes=128, waiting=0, latency=LatencyModel(), max_inputs=1000) == 1000
+    assert batch_size(4500, free=1, lanes=128, waiting=0, latency=LatencyModel(), max_inputs=1000) == 1000
 
 
 def test_nothing_left_is_nothing():
