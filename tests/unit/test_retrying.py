@@ -25,6 +25,7 @@ from rerank_async.errors import (
     RateLimitError,
     RedirectError,
     RequestTimeoutError,
+    RequestTooLargeError,
     ServiceError,
     StatusError,
 )
@@ -80,7 +81,7 @@ RETRIED = [
 FINAL = [
     BadRequestError("x", status=400),
     BadRequestError("x", status=404),
-    BadRequestError("x", status=413),
+    RequestTooLargeError("x", status=413),
     InputTooLongError("x", status=400),
     ModelNotSupportedError("x", status=404),
     PermissionDeniedError("x", status=403),
