@@ -29,6 +29,9 @@ TOLERATED_AT_ONCE: Final = 4.0
 DECREASE: Final = 0.35
 """Of the slots, on a 429: of those that were held before the last increase, if that is recent."""
 
+DECREASE_LARGE: Final = 0.15
+"""As `DECREASE`, of more than half of the limit, which leaves the others little to gain of."""
+
 MOST_DECREASE: Final = 0.5
 _SMALL_DECREASE: Final = 0.3  # below one slot: each 429 asks a little later
 
@@ -54,6 +57,9 @@ _QUIET: Final = 60.0
 
 _PATIENCE: Final = 30.0
 """Seconds without a 429 after which increases are free: whoever took the rest of the limit is gone."""
+
+_RARE: Final = 3.0
+"""Of the tolerance: 429s are so rare that increases are free."""
 
 _KNOCK: Final = 0.5
 """Slots that are kept in any case, so that a client which nothing is left for goes on asking."""
@@ -158,8 +164,9 @@ class Pace:
             self._first_at = now
         self._last_at = now
         recent = self._raised_at <= sent_at < self._raised_at + _RECENT * self.window
-        if self.slots > self.most - 0.5 and not recent and self._tolerance >= 1:
-            self._tolerance -= 1
+        tolerated = self._tolerance >= 1
+        self._tolerance = max(0.0, self._tolerance - 1)
+        if tolerated and not recent and self.slots > self.most - 0.5:
             return
         self._earn(now)
         self._credit = max(0.0, self._credit - 1)
@@ -172,7 +179,7 @@ class Pace:
     def pause(self) -> float:
         """Seconds after a 429 until the next permit is due; each further one doubles them, up to a window's."""
         due = self.window / self.slots
-        return max(due, min(self.window, due * 2 ** max(0, min(self._streak, 20) - 1)))
+        return max(due, min(self.window, due * math.ldexp(1.0, min(self._streak, 20) - 1)))
 
     def seconds_for(self, now: float, requests: float) -> float:
         """How long so many requests take from now on, if every increase to come is as good as it can be."""
@@ -188,25 +195,28 @@ class Pace:
 
     @property
     def _step(self) -> float:
-        return max(1.0, self.most / _STEPS)
+        return self.most / _STEPS if self.most > _STEPS else 1.0
 
     def _may_try(self, now: float) -> bool:
         self._earn(now)
-        return self._credit >= 1 or now - self._first_at < _FIND or now - self._last_at > _PATIENCE
+        finding, quiet = now - self._first_at < _FIND, now - self._last_at > _PATIENCE
+        return self._credit >= 1 or finding or quiet or self._tolerance >= _RARE
 
     def _earn(self, now: float) -> None:
         less = self.most / 4 / max(1.0, self.slots)  # than a quarter, by this factor
-        speed = min(4.0, max(0.1, less * less))
+        speed: float = min(4.0, max(0.1, less * less))
         self._credit = min(_CREDIT_MOST, self._credit + _CREDIT * speed * (now - self._credit_at))
         self._credit_at = now
 
     def _lower(self, now: float, slots: float) -> None:
-        decrease = min(MOST_DECREASE, max(DECREASE, self._refused / 2)) if slots > 1 else _SMALL_DECREASE
+        finding = now - self._first_at < _FIND
+        decrease = DECREASE if finding or slots < self.most / 2 else DECREASE_LARGE
+        decrease = min(MOST_DECREASE, max(decrease, self._refused / 2)) if slots > 1 else _SMALL_DECREASE
         lowered = slots * (1 - decrease)
         whole = int(self.slots + 0.5)
         if whole > 2:  # at least one slot is given back: not so of two, which would halve the small
             lowered = max(1.0, min(lowered, whole - 0.51))
-        least = 1.0 if now - self._first_at < _FIND else _KNOCK
+        least = 1.0 if finding else _KNOCK
         self._take(min(self.slots, max(least, lowered)))
         self._lowered_at = now
         self._raised_at = -math.inf
