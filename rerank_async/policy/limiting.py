@@ -26,6 +26,9 @@ _BELIEF: Final = 8.0
 _PROBE_EVERY: Final = 30.0
 """Seconds after a 429 until its number is doubted, so that at most one 429 in that time comes of doubting."""
 
+_PROBE_LEARNED_EVERY: Final = 12.0
+"""As `_PROBE_EVERY`, for a number which is only our own guess."""
+
 _PROBE_WINDOWS: Final = 8
 """Windows for which the first request above the number is tried: a bucket with tokens to spare hides the limit."""
 
@@ -106,6 +109,8 @@ class LearningLimiter:
             return 0
         if not self.paced:
             return UNPACED
+        if self._window.opens_at() > now - 5 * self._spread:
+            return 1
         free = self._window.free(now)
         if self._pace.lowered:
             size, length = self._pace.bounds()
@@ -169,9 +174,12 @@ class LearningLimiter:
             new = True
             self._pace.excuse(now)
         else:
+            slots = self._pace.slots
             self._pace.throttled(now, sent_at)
+            if self.source == "learned" and self._pace.slots < slots < self._pace.most:
+                self._learn_less(slots)
         if self._told is not None and self._told.source != "header":
-            self._probe_at = now + _PROBE_EVERY
+            self._probe_at = now + (_PROBE_EVERY if self._told.source == "429" else _PROBE_LEARNED_EVERY)
         if retry_after is None:
             retry_after = self._pace.pause() if new else 0.0  # nothing new, and there is no new pause
         self.paused_until = max(self.paused_until, now + retry_after)
@@ -240,6 +248,14 @@ class LearningLimiter:
         """The first 429 names no number: the requests of the last second are too many, or nearly."""
         self._told = Limit(max(int(_BELIEF), int(self._window.since(now - 1.0) / self._share)), 1.0, "learned")
         self._settle()
+
+    def _learn_less(self, slots: float) -> None:
+        """So many slots were too many: what was measured was not the limit either."""
+        kept = self._pace.slots
+        requests = max(1, math.ceil(self.ceiling * slots / self._pace.most / self._share - 1e-9))
+        self._told = Limit(requests, 1.0, "learned")
+        self._settle()
+        self._pace.take(kept)
 
     def _probe(self, now: float) -> None:
         """Doubts the number that is not a header's: one request more in a window, and if that passes 3, 7, ..."""

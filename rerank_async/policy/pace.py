@@ -29,7 +29,7 @@ TOLERATED_AT_ONCE: Final = 4.0
 DECREASE: Final = 0.35
 """Of the slots, on a 429: of those that were held before the last increase, if that is recent."""
 
-DECREASE_LARGE: Final = 0.15
+DECREASE_LARGE: Final = 0.1
 """As `DECREASE`, of more than half of the limit, which leaves the others little to gain of."""
 
 MOST_DECREASE: Final = 0.5
@@ -137,12 +137,19 @@ class Pace:
         self._refused -= self._refused * _GAIN
         self._tolerance = min(TOLERATED_AT_ONCE, self._tolerance + TOLERATED)
         if self.slots < 1:
-            self._take(1.0)  # the slot that just passed is kept
+            self.take(1.0)  # the slot that just passed is kept
         if now >= self._try_at and self._may_try(now):
             self._before, self._raised_at = self.slots, now
             self._try_at = now + _TRY * self.window
-            self._take(self.slots + self._step)
+            self.take(self.slots + self._step)
         self.troubled = self.lowered or self._tolerance < TOLERATED_AT_ONCE or self._refused > 0.001
+
+    def take(self, slots: float) -> None:
+        """Takes so many slots from now on, or all."""
+        self.lowered = slots < self.most
+        self.slots = slots if self.lowered else self.most
+        if not self.lowered:
+            self._try_at = math.inf
 
     def is_news(self, sent_at: float) -> bool:
         """Whether a 429 of a request that started then says something about the pace as it is now."""
@@ -217,13 +224,7 @@ class Pace:
         if whole > 2:  # at least one slot is given back: not so of two, which would halve the small
             lowered = max(1.0, min(lowered, whole - 0.51))
         least = 1.0 if finding else _KNOCK
-        self._take(min(self.slots, max(least, lowered)))
+        self.take(min(self.slots, max(least, lowered)))
         self._lowered_at = now
         self._raised_at = -math.inf
         self._try_at = now + _TRY * self.window
-
-    def _take(self, slots: float) -> None:
-        self.lowered = slots < self.most
-        self.slots = slots if self.lowered else self.most
-        if not self.lowered:
-            self._try_at = math.inf
