@@ -6,6 +6,8 @@ import math
 from collections import deque
 from typing import Final
 
+import attrs
+
 from rerank_async.errors import InvalidArgumentError
 from rerank_async.policy.heard import Heard, Limit
 from rerank_async.policy.limiter import UNPACED, Limiter
@@ -24,11 +26,18 @@ _BELIEF: Final = 8.0
 _PROBE_EVERY: Final = 30.0
 """Seconds after a 429 until its number is doubted, so that at most one 429 in that time comes of doubting."""
 
+_PROBE_LEARNED_EVERY: Final = 12.0
+"""As `_PROBE_EVERY`, for a number which is only our own guess."""
+
 _PROBE_WINDOWS: Final = 8
 """Windows for which the first request above the number is tried: a bucket with tokens to spare hides the limit."""
 
-_BUNCH: Final = 0.05
-"""Seconds. Below the ceiling requests start one by one, evenly, or as many at once as are due in this time."""
+_SPREAD: Final = 0.02
+"""Of a window, at most a second: how far apart requests start that take places which have just become free. A client that
+started a whole burst at once again and again would leave others no moment to begin in. Once, it costs `_SPREAD_MOST`."""
+
+_SPREAD_MOST: Final = 0.12
+"""Of a window, at most a second: over how much of it a burst is spread in this way."""
 
 
 class LearningLimiter:
@@ -36,8 +45,7 @@ class LearningLimiter:
 
     The ceiling is the number of ``x-requests-limit-rate``, else the lower of the option and the last 429's number, which
     is doubted upwards from time to time. The pace is `Pace`: others use the same instance. Where neither the option nor
-    the service names a number, the ceiling is infinite, and the first 429 gives the pace its measure: the requests of
-    the second before it.
+    the service names a number, the ceiling is infinite until the first 429, and then the requests of the second before it.
 
     Attributes:
         ceiling: As `Limiter.ceiling`; ``share`` is taken into account.
@@ -78,16 +86,15 @@ class LearningLimiter:
         self._probe_at = math.inf
         self._left = 0  # the last x-requests-limit-remaining
         self._left_at = -math.inf
-        self._seen = -math.inf
-        self._full = math.inf  # requests a second at the pace's 1, the guard included
+        self._spread = 0.0
         self._window = StartWindow(_MOST_AT_ONCE, 1.0)
-        self._pace = Pace()
+        self._pace = Pace(_BELIEF)
         self._settle()
 
     @property
     def rate(self) -> float:
-        """As `Limiter.rate`, when the limiter was last asked or told something."""
-        return self._full * (1 + GUARD) * self._pace.at(self._seen) if self.paced else math.inf
+        """As `Limiter.rate`."""
+        return self.ceiling * self._pace.fraction
 
     def wait(self, now: float) -> float:
         """As `Limiter.wait`."""
@@ -100,9 +107,14 @@ class LearningLimiter:
         """As `Limiter.free`."""
         if self.wait(now):
             return 0
-        free = UNPACED if math.isinf(self.ceiling) else self._window.free(now)
+        if not self.paced:
+            return UNPACED
+        if self._window.opens_at() > now - 5 * self._spread:
+            return 1
+        free = self._window.free(now)
         if self._pace.lowered:
-            free = min(free, self._bunch(now)[0] - self._window.granted)
+            size, length = self._pace.bounds()
+            free = min(free, size - self._window.granted - self._window.since(now - length))
         return max(1, free)
 
     def grant(self) -> None:
@@ -128,60 +140,64 @@ class LearningLimiter:
             return ready_at
         opens_at = self._opens_at(now)
         first = max(ready_at, opens_at) if opens_at < math.inf else ready_at
-        if not math.isinf(self.ceiling):
-            ready_at = max(first if ahead == 0 else ready_at, self._window.ready_at(now, ahead))
         if self._pace.lowered:
-            ready_at = max(ready_at, first + self._pace.seconds_for(first, ahead, self._full))
-        return ready_at
+            size, length = self._pace.bounds()
+            spare = size - 1 - self._window.granted - self._window.since(first - length)
+            return first + self._pace.seconds_for(first, max(0, ahead - max(0, spare)))
+        return (
+            max(first, self._window.ready_at(now, ahead, ready_at))
+            if not ahead
+            else self._window.ready_at(now, ahead, ready_at)
+        )
 
     def answered(self, now: float, sent_at: float, heard: Heard | None) -> None:
         """As `Limiter.answered`."""
         if heard is not None:
             self._hear(sent_at, heard)
         if self._pace.troubled:
-            self._pace.answered()
+            self._pace.answered(now)
         if now >= self._probe_at:
             self._probe(now)
 
     def throttled(self, now: float, sent_at: float, retry_after: float | None, heard: Heard | None) -> float:
         """As `Limiter.throttled`."""
-        self._seen = now
         ceiling, new = self.ceiling, self._pace.is_news(sent_at)
         if heard is not None:
             self._hear(sent_at, heard, refused=True)
-        if self._told is not None and self._told.source == "429":
-            self._probe_at = now + _PROBE_EVERY
-        if self.ceiling < ceiling:
+        if self._extra and self._told is not None:  # it names no number, and the last doubt was wrong
+            self._told = attrs.evolve(self._told, requests=self._told.requests + (self._extra - 1) // 2)
+            self._extra = 0
+            self._settle()
+        if not self.paced:
+            self._learn(now)
+        if self.ceiling < ceiling < math.inf:
             new = True
             self._pace.excuse(now)
-        elif not self.paced:
-            self._learn(now)
         else:
+            slots = self._pace.slots
             self._pace.throttled(now, sent_at)
+            if self.source == "learned" and self._pace.slots < slots < self._pace.most:
+                self._learn_less(slots)
+        if self._told is not None and self._told.source != "header":
+            self._probe_at = now + (_PROBE_EVERY if self._told.source == "429" else _PROBE_LEARNED_EVERY)
         if retry_after is None:
-            # Until the next permit is due at the pace as it is now. Nothing new, and there is no new pause.
-            retry_after = 1 / (self._full * self._pace.at(now)) if new else 0.0
+            retry_after = self._pace.pause() if new else 0.0  # nothing new, and there is no new pause
         self.paused_until = max(self.paused_until, now + retry_after)
         return max(0.0, self.paused_until - now)
 
     def _opens_at(self, now: float) -> float:
         """When the window, the pace and the number of requests that the service has left allow the next start."""
-        self._seen = now
         window = self._window
-        opens_at = -math.inf if math.isinf(self.ceiling) else window.opens_at()
+        opens_at = window.opens_at()
         if self._pace.lowered:
-            opens_at = max(opens_at, window.opens_after(*self._bunch(now)))
+            opens_at = max(opens_at, window.opens_after(*self._pace.bounds()))
+        if now - 5 * self._spread < opens_at < math.inf:
+            opens_at = max(opens_at, window.last() + self._spread)
         if self._left < window.size and now < self._left_at + window.length:
             # What it had left when that request came, less those that started since, plus what came back since.
             beyond = window.since(self._left_at) + window.granted + 1 - self._left
-            opens_at = max(opens_at, self._left_at + min(beyond / self._full, window.length))
+            opens_at = max(opens_at, self._left_at + min(beyond * (1 + GUARD) / self.ceiling, window.length))
         return opens_at
-
-    def _bunch(self, now: float) -> tuple[int, float]:
-        """The window of the pace, where that is below the ceiling."""
-        rate = self._full * self._pace.at(now)
-        size = min(max(1, int(rate * _BUNCH)), self._window.size)
-        return size, size / rate
 
     def _hear(self, sent_at: float, heard: Heard, *, refused: bool = False) -> None:
         """Takes what an answer says, unless the answer to a later request was heard before."""
@@ -195,7 +211,7 @@ class LearningLimiter:
         if told is not None and told.requests == limit.requests:
             # Only a 429 says for how many seconds the number holds, and only an answer's header that it is not bounded.
             seconds = limit.seconds if refused else told.seconds
-            source = limit.source if told.source == "429" else told.source
+            source = told.source if told.source == "header" else limit.source
             limit = told if (seconds, source) == (told.seconds, told.source) else Limit(told.requests, seconds, source)
         if limit is not told or (refused and self._extra):
             self._told = limit
@@ -205,7 +221,7 @@ class LearningLimiter:
     def _settle(self) -> None:
         """Sets the ceiling from what was told and from the option."""
         told, option = self._told, self._option
-        if told is not None and told.source == "429" and (told.requests + self._extra) / told.seconds >= option:
+        if told is not None and told.source != "header" and (told.requests + self._extra) / told.seconds >= option:
             told = self._told = None
             self._extra = 0
         if told is not None:
@@ -223,22 +239,26 @@ class LearningLimiter:
             self._probe_at = math.inf
         size = min(size, _MOST_AT_ONCE)
         self.ceiling = rate
-        self._full = rate / (1 + GUARD)
-        self._window.resize(size, size / rate)
         self.paced = self.limit_known = True
-        if math.isinf(self._pace.most):
-            self._pace.bound()
+        self._window.resize(size, size / rate)
+        self._pace.resize(rate)
+        self._spread = min(_SPREAD, _SPREAD_MOST / size) * min(1.0, size / rate)
 
     def _learn(self, now: float) -> None:
-        """A 429 is the first that is heard of a limit: measures what was too much, and begins below that."""
-        measured = max(_BELIEF * self._share, self._window.since(now - 1.0))
-        self._full = measured / (1 + GUARD)
-        self.source = "learned"
-        self.paced = self.limit_known = True
-        self._pace.restart(now)
+        """The first 429 names no number: the requests of the last second are too many, or nearly."""
+        self._told = Limit(max(int(_BELIEF), int(self._window.since(now - 1.0) / self._share)), 1.0, "learned")
+        self._settle()
+
+    def _learn_less(self, slots: float) -> None:
+        """So many slots were too many: what was measured was not the limit either."""
+        kept = self._pace.slots
+        requests = max(1, math.ceil(self.ceiling * slots / self._pace.most / self._share - 1e-9))
+        self._told = Limit(requests, 1.0, "learned")
+        self._settle()
+        self._pace.take(kept)
 
     def _probe(self, now: float) -> None:
-        """Doubts the number of the last 429: one request more in a window, and if that passes 3, 7, ..."""
+        """Doubts the number that is not a header's: one request more in a window, and if that passes 3, 7, ..."""
         window = self._window
         full = window.since(now - window.length) >= max(1, window.size - 1)
         if self._pace.lowered or not full:  # it would prove nothing
