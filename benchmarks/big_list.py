@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from bare import post
-from harness import QUERY, Place, client, is_right, main, outcomes, passages
+from harness import QUERY, Place, client, is_right, main, outcomes, passages, scenario
 from report import Figure
 
 from rerank_async import LimitOptions
@@ -25,8 +25,8 @@ async def _timed(call: Callable[[], Awaitable[object]]) -> tuple[float, float, o
     return time.monotonic() - began_at, time.process_time() - cpu_at, result
 
 
+@scenario("batches 2", "20,000 inputs without pacing")
 async def big_list(place: Place) -> list[Figure]:
-    """batches 2: 20,000 inputs without pacing"""
     times = {"base": 0.02, "per_input": 0.0002}
     ours_at, bare_at = await place.open(**times), await place.open(**times)
 

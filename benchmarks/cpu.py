@@ -70,7 +70,7 @@ async def compare(rounds: int = ROUNDS) -> dict[str, float]:
 
 
 def _with(codec: str, bound: float) -> Scenario:
-    async def scenario(_: Place) -> list[Figure]:
+    async def run(_: Place) -> list[Figure]:
         command = (sys.executable, __file__, "run", codec)
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         said, _ = await process.communicate()
@@ -86,8 +86,7 @@ def _with(codec: str, bound: float) -> Scenario:
         ]  # fmt: skip
 
     point, what = "batches 1", f"CPU per call, {codec}"
-    scenario.__doc__ = f"{point}: {what}"
-    return scenario
+    return Scenario(point, what, run)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterable, Iterator
+from itertools import pairwise
+from typing import Any
 
 from bare import post
-from harness import Place, client, main, outcomes, passages, place_of
+from harness import Place, client, main, outcomes, passages, place_of, scenario
 from report import Figure
 
 import rerank_async
@@ -18,8 +20,8 @@ TEXTS, LIST = passages(10), passages(MANY)
 TIMES = {"base": 0.02, "per_input": 0.0002}
 
 
+@scenario("limits 5", "a 10-input call beside a 20,000-input call")
 async def small_beside_large(place: Place) -> list[Figure]:
-    """limits 5: a 10-input call beside a 20,000-input call"""
     door = await place.open(rate=RATE, text=True, **TIMES)
     async with client(door.url, limits=LimitOptions(requests_per_second=RATE)) as ours:
         large = asyncio.create_task(ours.generate("large", LIST))
@@ -37,8 +39,8 @@ async def small_beside_large(place: Place) -> list[Figure]:
     ]  # fmt: skip
 
 
+@scenario("limits 5", "500 calls of one batch each")
 async def first_come(place: Place) -> list[Figure]:
-    """limits 5: 500 calls of one batch each"""
     rate, calls = 100, 500
     door = await place.open(rate=rate, text=True)
     started: list[int] = []
@@ -50,15 +52,15 @@ async def first_come(place: Place) -> list[Figure]:
     async with client(door.url, limits=LimitOptions(requests_per_second=rate), observer=note) as ours:
         await asyncio.gather(*(ours.generate(str(number), TEXTS) for number in range(calls)))
     numbers = [int(each.tag) for each in await door.log() if each.outcome == "ok"]
-    overtaken = sum(later < earlier for earlier, later in zip(started, started[1:], strict=False))
+    overtaken = sum(later < earlier for earlier, later in pairwise(started))
     furthest = max(abs(number - place) for place, number in enumerate(numbers))
     context = f"at the door, over many connections: {furthest} places off at most"
     what = f"{calls} calls of one batch at {rate}/s: starts out of order"
     return [Figure(point="limits 5", what=what, value=overtaken, bound=0, worst=True, context=context)]
 
 
+@scenario("batches 6", "the first results of a stream")
 async def stream_first(place: Place) -> list[Figure]:
-    """batches 6: the first results of a stream"""
     door = await place.open(rate=RATE, text=True, **TIMES)
     raw = await place.open(**TIMES)
     await post(place.session, raw.url, "warm", TEXTS)
@@ -82,28 +84,30 @@ async def stream_first(place: Place) -> list[Figure]:
     ]  # fmt: skip
 
 
+@scenario("batches 6", "a 10-input call beside generate_many with 64 in flight")
 async def small_beside_bulk(place: Place) -> list[Figure]:
-    """batches 6: a 10-input call beside generate_many with 64 in flight"""
     door = await place.open(rate=RATE, text=True)
 
     def requests() -> Iterator[rerank_async.RerankRequest]:
         for number in range(100_000):
             yield rerank_async.RerankRequest(f"bulk {number}", TEXTS)
 
-    async with client(door.url, limits=LimitOptions(requests_per_second=RATE)) as ours:
-        async with ours.generate_many(requests(), max_in_flight=64) as outcomes_:
-            taken = asyncio.create_task(_take(outcomes_, 40))
-            await asyncio.sleep(1.5)  # the run has used up what was free
-            since = time.monotonic()
-            await ours.generate("small", TEXTS)
-            await taken
+    async with (
+        client(door.url, limits=LimitOptions(requests_per_second=RATE)) as ours,
+        ours.generate_many(requests(), max_in_flight=64) as bulk,
+    ):
+        taken = asyncio.create_task(_take(bulk, 40))
+        await asyncio.sleep(1.5)  # the run has used up what was free
+        since = time.monotonic()
+        await ours.generate("small", TEXTS)
+        await taken
     place_at_door = place_of(await door.log(), "small", since)
     what = f"a 10-input call beside generate_many, 64 in flight, at {RATE}/s: its place among the next requests"
     return [Figure(point="batches 6", what=what, value=place_at_door, bound=4, worst=True)]
 
 
-async def _take(outcomes_: rerank_async.ManyOutcomes, count: int) -> None:
-    async for outcome in outcomes_:
+async def _take(bulk: AsyncIterable[Any], count: int) -> None:
+    async for outcome in bulk:
         assert outcome.error is None
         count -= 1
         if not count:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bare import with_backoff
 from door import FAULTS
-from harness import QUERY, Door, Place, Scenario, client, crowd, is_right, main, outcomes, passages
+from harness import QUERY, Door, Place, Scenario, client, crowd, is_right, main, outcomes, passages, scenario
 from report import Figure
 
 from rerank_async import LimitOptions, Sent
@@ -52,15 +52,14 @@ async def _storm(place: Place, told: float, what: str, door: dict[str, Any]) -> 
 
 
 def _scenario(what: str, told: float, **door: Any) -> Scenario:
-    async def scenario(place: Place) -> list[Figure]:
+    async def run(place: Place) -> list[Figure]:
         return await _storm(place, told, what, door)
 
-    scenario.__doc__ = f"limits 4: {what}"
-    return scenario
+    return Scenario("limits 4", what, run)
 
 
+@scenario("limits 4", "down for 10 s")
 async def outage(place: Place) -> list[Figure]:
-    """limits 4: down for 10 s"""
     ours_at, bare_at = await place.open(), await place.open()
     calls, rate = 200, 40
     sent: Counter[int] = Counter()
@@ -84,7 +83,7 @@ async def outage(place: Place) -> list[Figure]:
 
         began_at = time.monotonic()
         failed, bare_failed, *_ = await asyncio.gather(
-            crowd(call, calls, WORKERS), crowd(bare, calls, 4), _shut(ours_at), _shut(bare_at)
+            crowd(call, calls, WORKERS), crowd(bare, calls, WORKERS), _shut(ours_at), _shut(bare_at)
         )
         seconds = time.monotonic() - began_at
     point, what = "limits 4", f"down for {DOWN_FOR:g} s, {calls} calls with {DEADLINE:g} s each"

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,28 @@ class Place:
             return await said.json()
 
 
-Scenario = Callable[[Place], Awaitable[list[Figure]]]
+@attrs.frozen
+class Scenario:
+    """Something to measure.
+
+    Attributes:
+        point: Where its figures belong.
+        what: What it is, in few words.
+        run: Measures it.
+    """
+
+    point: str
+    what: str
+    run: Callable[[Place], Awaitable[list[Figure]]]
+
+
 Group = Sequence[Scenario]
 """Scenarios that run side by side: they load the machine little, and time is all they need."""
+
+
+def scenario(point: str, what: str) -> Callable[[Callable[[Place], Awaitable[list[Figure]]]], Scenario]:
+    """Makes a scenario of a function."""
+    return partial(Scenario, point, what)
 
 
 @contextlib.contextmanager
@@ -183,22 +203,21 @@ async def _place(kind: str, run: int, *, quick: bool) -> AsyncIterator[Place]:
             yield Place(kind, quick, session, run, control_url)
 
 
-async def _attempt(scenario: Scenario, place: Place) -> list[Figure]:
+async def _attempt(chosen: Scenario, place: Place) -> list[Figure]:
     try:
-        return await scenario(place)
+        return await chosen.run(place)
     except Exception as error:  # noqa: BLE001 - one scenario that cannot run must not hide the others
         words = " ".join(f"{type(error).__name__}: {error}".split())[:150]
-        point, _, what = (scenario.__doc__ or scenario.__name__).partition("\n")[0].partition(": ")
-        return [Figure(point=point, what=what, value=float("nan"), context=words)]
+        return [Figure(point=chosen.point, what=chosen.what, value=float("nan"), context=words)]
 
 
 async def _run(groups: Sequence[Group], kind: str, run: int, *, quick: bool, only: str) -> list[Figure]:
     figures: list[Figure] = []
     for group in groups:
-        chosen = [scenario for scenario in group if only in f"{scenario.__name__} {scenario.__doc__}"]
+        chosen = [each for each in group if only in f"{each.point}: {each.what}"]
         if chosen:
             async with _place(kind, run, quick=quick) as place:
-                for found in await asyncio.gather(*(_attempt(scenario, place) for scenario in chosen)):
+                for found in await asyncio.gather(*(_attempt(each, place) for each in chosen)):
                     figures += found
     return figures
 
@@ -207,13 +226,13 @@ def main(limited: Sequence[Group] = (), others: Sequence[Group] = ()) -> None:
     """The command line of a part.
 
     Args:
-        limited: Groups that are run with each kind of limit. The first line of a scenario's docstring is "point: what".
+        limited: Groups that are run with each kind of limit.
         others: Groups for which the kind does not matter.
     """
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--quick", action="store_true", help="once, with one kind of limit")
     parser.add_argument("--json", action="store_true", help="figures as JSON, one a line, for run.py")
-    parser.add_argument("--only", default="", help="scenarios whose name or docstring holds this")
+    parser.add_argument("--only", default="", help="scenarios of which '<point>: <what>' holds this")
     options = parser.parse_args()
     figures = []
     for run in range(1 if options.quick else RUNS):

@@ -33,14 +33,16 @@ async def run(url: str, requests: int, *, ordered: bool) -> dict[str, float]:
             yield rerank_async.RerankRequest(f"{'slow' if number == 2 * FIRST else 'query'} {number}", inputs)
 
     began_at = time.monotonic()
-    async with client(url, limits=LimitOptions(requests_per_second=math.inf)) as ours:
-        async with ours.generate_many(produce(), ordered=ordered, max_in_flight=IN_FLIGHT) as outcomes:
-            async for outcome in outcomes:
-                failed += outcome.error is not None
-                taken += 1
-                ahead = max(ahead, made - taken)
-                if taken % (FIRST // 10) == 0 and taken >= FIRST:
-                    sizes.append(resident())
+    async with (
+        client(url, limits=LimitOptions(requests_per_second=math.inf)) as ours,
+        ours.generate_many(produce(), ordered=ordered, max_in_flight=IN_FLIGHT) as outcomes,
+    ):
+        async for outcome in outcomes:
+            failed += outcome.error is not None
+            taken += 1
+            ahead = max(ahead, made - taken)
+            if taken % (FIRST // 10) == 0 and taken >= FIRST:
+                sizes.append(resident())
     seconds = time.monotonic() - began_at
     return {
         "first": sizes[0],
@@ -52,7 +54,7 @@ async def run(url: str, requests: int, *, ordered: bool) -> dict[str, float]:
 
 
 def _many(*, ordered: bool) -> Scenario:
-    async def scenario(place: Place) -> list[Figure]:
+    async def run(place: Place) -> list[Figure]:
         requests = QUICK_REQUESTS if place.quick else REQUESTS
         door = await place.open(base=0.0, slow_head=3.0)
         command = (sys.executable, __file__, "run", door.url, str(requests), str(int(ordered)))
@@ -70,8 +72,7 @@ def _many(*, ordered: bool) -> Scenario:
         ]  # fmt: skip
 
     way = "ordered, one slow" if ordered else "as completed"
-    scenario.__doc__ = f"batches 5: generate_many, {way}"
-    return scenario
+    return Scenario("batches 5", f"generate_many, {way}", run)
 
 
 if __name__ == "__main__":

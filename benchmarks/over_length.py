@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from door import score
-from harness import QUERY, Door, Place, client, main, passages
+from harness import QUERY, Door, Place, client, main, passages, scenario
 from report import Figure
 
 from rerank_async import BatchOptions, LimitOptions, RerankResponse
@@ -35,8 +35,8 @@ def _wrong(response: RerankResponse, texts: list[str]) -> int:
     return sum(result.score != score(texts[result.index]) for result in response.results)
 
 
+@scenario("batches 4", "one over-length passage, isolated")
 async def isolate_one(place: Place) -> list[Figure]:
-    """batches 4: one over-length passage, isolated"""
     door, texts = await place.open(max_words=MAX_WORDS), _texts(1)
     response = await _rank(door, "isolate", texts, on_failure="partial")
     missing = [index for failure in response.failures for index in failure.indices]
@@ -49,8 +49,8 @@ async def isolate_one(place: Place) -> list[Figure]:
     ]
 
 
+@scenario("batches 4", "one over-length passage, truncated")
 async def truncate_one(place: Place) -> list[Figure]:
-    """batches 4: one over-length passage, truncated"""
     door, texts = await place.open(max_words=MAX_WORDS), _texts(1)
     response = await _rank(door, "truncate", texts)
     what, point = "one over-length passage of 1,000, truncated", "batches 4"
@@ -61,8 +61,8 @@ async def truncate_one(place: Place) -> list[Figure]:
     ]
 
 
+@scenario("batches 4", "fifty over-length passages, isolated")
 async def isolate_fifty(place: Place) -> list[Figure]:
-    """batches 4: fifty over-length passages, isolated"""
     door, texts = await place.open(max_words=MAX_WORDS), _texts(50)
     response = await _rank(door, "isolate", texts, on_failure="partial")
     log = await door.log()
@@ -77,8 +77,8 @@ async def isolate_fifty(place: Place) -> list[Figure]:
     ]  # fmt: skip
 
 
+@scenario("batches 4", "a 400 of the same code about something else")
 async def another_refusal(place: Place) -> list[Figure]:
-    """batches 4: a 400 of the same code about something else"""
     door = await place.open(refused=True)
     try:
         await _rank(door, "isolate", _texts(1))

@@ -36,7 +36,7 @@ async def _spawn(url: str, tag: str, until: float) -> Counter[str]:
 
 
 def _shared(told: str, **door: Any) -> Scenario:
-    async def scenario(place: Place) -> list[Figure]:
+    async def run(place: Place) -> list[Figure]:
         at = await place.open(rate=RATE, **door)
         tags = [f"process {number}" for number in range(PROCESSES)]
         start = time.monotonic() + 5  # time to start in
@@ -55,8 +55,7 @@ def _shared(told: str, **door: Any) -> Scenario:
             Figure(point=point, what=f"{what}: the least share / a fair one", value=min(served[tag] for tag in tags) / fair, bound=0.5, at_least=True, context=context),
         ]  # fmt: skip
 
-    scenario.__doc__ = f"limits 7: {PROCESSES} processes, {told}"
-    return scenario
+    return Scenario("limits 7", f"{PROCESSES} processes, {told}", run)
 
 
 SCENARIOS = [_shared("429's text", text=True), _shared("header", header=True, text=True), _shared("told nothing")]

@@ -10,7 +10,21 @@ from typing import Any
 import attrs
 from bare import Pace, post, with_backoff
 from door import Arrival
-from harness import QUERY, Door, Place, Scenario, client, crowd, is_right, main, most_in, outcomes, passages, used
+from harness import (
+    QUERY,
+    Door,
+    Place,
+    Scenario,
+    client,
+    crowd,
+    is_right,
+    main,
+    most_in,
+    outcomes,
+    passages,
+    scenario,
+    used,
+)
 from report import Figure
 
 from rerank_async import LimitOptions
@@ -46,18 +60,18 @@ async def _told(place: Place, calls: int, rate: int) -> list[Figure]:
     ]  # fmt: skip
 
 
+@scenario("limits 1", "240 calls, told 8/s")
 async def told_the_limit(place: Place) -> list[Figure]:
-    """limits 1: 240 calls, told 8/s"""
     return await _told(place, CALLS, RATE)
 
 
+@scenario("limits 1", "60 calls, told 3/s")
 async def told_a_low_limit(place: Place) -> list[Figure]:
-    """limits 1: 60 calls, told 3/s"""
     return await _told(place, 60, 3)
 
 
+@scenario("limits 1", "raw aiohttp")
 async def by_hand(place: Place) -> list[Figure]:
-    """limits 1: raw aiohttp"""
     door, pace = await place.open(rate=RATE, text=True), Pace(RATE)
 
     async def call(_: int) -> None:
@@ -67,8 +81,8 @@ async def by_hand(place: Place) -> list[Figure]:
     return await _raw(door, call, "raw aiohttp, paced by hand")
 
 
+@scenario("limits 1", "raw aiohttp with backoff")
 async def with_usual_backoff(place: Place) -> list[Figure]:
-    """limits 1: raw aiohttp with backoff"""
     door = await place.open(rate=RATE, text=True)
 
     async def call(_: int) -> None:
@@ -125,7 +139,7 @@ async def _follow(place: Place, course: Course) -> tuple[list[Arrival], list[flo
 
 
 def _header(rate: int, believed: float | None) -> Scenario:
-    async def scenario(place: Place) -> list[Figure]:
+    async def run(place: Place) -> list[Figure]:
         course = Course(believed=believed, rates=[(0, rate)], seconds=32, door={"header": True})
         log, (start, stop), failed, why = await _follow(place, course)
         what, point = f"header {rate}/s, client believes {_spoken(believed)}", "limits 2"
@@ -136,16 +150,15 @@ def _header(rate: int, believed: float | None) -> Scenario:
             Figure(point=point, what=f"{what}: 429s", value=outcomes(log)["limited"], bound=8, worst=True),
         ]
 
-    scenario.__doc__ = f"limits 2: header {rate}/s, client believes {_spoken(believed)}"
-    return scenario
+    return Scenario("limits 2", f"header {rate}/s, client believes {_spoken(believed)}", run)
 
 
 def _spoken(believed: float | None) -> str:
     return "nothing" if believed is None else f"{believed:g}/s"
 
 
+@scenario("limits 2", "header, halved and doubled while running")
 async def header_changes(place: Place) -> list[Figure]:
-    """limits 2: header, halved and doubled while running"""
     course = Course(believed=8, rates=[(0, 8), (10, 4), (25, 8)], seconds=40, door={"header": True})
     log, (_, halved_at, doubled_at, stop), failed, why = await _follow(place, course)
     what, point = "header 8/s, then 4/s, then 8/s", "limits 2"
@@ -158,8 +171,8 @@ async def header_changes(place: Place) -> list[Figure]:
     ]  # fmt: skip
 
 
+@scenario("limits 3", "the 429's text only, halved and doubled while running")
 async def text_only(place: Place) -> list[Figure]:
-    """limits 3: the 429's text only, halved and doubled while running"""
     course = Course(believed=8, rates=[(0, 8), (20, 4), (60, 8)], seconds=160, door={"text": True})
     log, (start, halved_at, doubled_at, stop), failed, why = await _follow(place, course)
     what, point = "429's text 8/s, then 4/s, then 8/s", "limits 3"
@@ -177,7 +190,7 @@ async def text_only(place: Place) -> list[Figure]:
 
 
 def _untold(point: str, what: str, believed: float | None, rate: int, **door: Any) -> Scenario:
-    async def scenario(place: Place) -> list[Figure]:
+    async def run(place: Place) -> list[Figure]:
         course = Course(believed=believed, rates=[(0, rate)], seconds=60, door=door)
         log, (start, stop), failed, why = await _follow(place, course)
         throttled = outcomes(log)["limited"]
@@ -188,8 +201,7 @@ def _untold(point: str, what: str, believed: float | None, rate: int, **door: An
             Figure(point=point, what=f"{what}: 429s / requests", value=throttled / len(log), bound=0.05, context=f"{throttled} of {len(log)}"),
         ]  # fmt: skip
 
-    scenario.__doc__ = f"{point}: {what}"
-    return scenario
+    return Scenario(point, what, run)
 
 
 _HEADERS = [_header(rate, believed) for rate in (5, 20) for believed in (8.0, None)]

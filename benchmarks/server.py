@@ -50,13 +50,16 @@ class Connection(asyncio.Protocol):
         self._size = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Someone came."""
         self.transport = transport
         self._members.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - as the protocol says
+        """They left."""
         self._members.discard(self)
 
     def data_received(self, data: bytes) -> None:
+        """Hands out each request that is whole."""
         self._buffer += data
         while True:
             if self._size < 0:
@@ -129,13 +132,13 @@ class Door:
 
     def _handle(self, connection: Connection, path: str, body: bytes) -> None:
         if path.endswith("/rerank"):
-            self._rerank(connection, path, orjson.loads(body))
+            self._rerank(connection, orjson.loads(body))
         elif path.endswith("/identity/token"):
             connection.write(answer(200, _TOKEN))
         else:  # what a client asks before it reranks
             connection.write(answer(200, b"{}"))
 
-    def _rerank(self, connection: Connection, path: str, body: dict[str, Any]) -> None:
+    def _rerank(self, connection: Connection, body: dict[str, Any]) -> None:
         now, settings = time.monotonic(), self.settings
         cohere = "documents" in body
         if cohere:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bare import post
-from harness import QUERY, Place, client, crowd, main, passages
+from harness import QUERY, Place, client, crowd, main, passages, scenario
 from report import Figure
 
 import rerank_async
@@ -33,8 +33,8 @@ async def _p99(call: Callable[[int], Awaitable[Any]]) -> tuple[float, int]:
     return kept[math.ceil(len(kept) * 0.99) - 1], failed.total()
 
 
+@scenario("batches 3", "learned hedging, 2 % of requests 50 times slower")
 async def slow_tail(place: Place) -> list[Figure]:
-    """batches 3: learned hedging, 2 % of requests 50 times slower"""
     ours_at, plain_at, bare_at = [await place.open(**DOOR) for _ in range(3)]
     bare, _ = await _p99(lambda _: post(place.session, bare_at.url, QUERY, TEXTS))
     unpaced = LimitOptions(requests_per_second=math.inf)
