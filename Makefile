@@ -66,6 +66,16 @@ bench-quick: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py --quick
 
 # Each client has a virtual environment of its own, made anew when its pinned versions change.
+$(PEERS)/%/.made: benchmarks/peers/%.txt | $(BIN)/pip
+	rm -rf $(PEERS)/$*
+	$(PYTHON) -m venv --without-pip $(PEERS)/$*
+	$(BIN)/python -m pip --python $(PEERS)/$* install --quiet --disable-pip-version-check --no-compile --requirement $<
+	@touch $@
+
+bench-peers: $(VENV)/.dev $(INTEROP)/ibm/.made $(INTEROP)/litellm/.made $(PEERS)/cohere/.made
+	$(BIN)/python benchmarks/peers/run.py ibm=$(INTEROP)/ibm/bin/python litellm=$(INTEROP)/litellm/bin/python \
+	  cohere=$(PEERS)/cohere/bin/python
+
 $(INTEROP)/%/.made: tests/interop/requirements/%.txt | $(BIN)/pip
 	rm -rf $(INTEROP)/$*
 	$(PYTHON) -m venv --without-pip $(INTEROP)/$*
@@ -80,4 +90,4 @@ test-data: $(VENV)/.dev
 	$(BIN)/python benchmarks/beir.py "$(DATA)"
 
 clean:
-	rm -rf $(VENV) $(INTEROP) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(INTEROP) $(PEERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis

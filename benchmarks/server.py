@@ -25,6 +25,11 @@ _TOKEN = orjson.dumps(
     {"access_token": "made.up.token", "token_type": "Bearer", "expires_in": 3600, "expiration": 2**40}
 )
 
+_COMPUTE = {"type": "machine_learning", "name": "made-up", "guid": "made-up", "crn": "crn:made:up"}
+_PROJECT = orjson.dumps(
+    {"metadata": {"guid": "p"}, "entity": {"storage": {"type": "bmcos_object_storage"}, "compute": [_COMPUTE]}}
+)
+
 
 def answer(status: int, body: bytes, headers: Mapping[str, str] | None = None, kind: str = "application/json") -> bytes:
     """A whole HTTP answer."""
@@ -135,8 +140,8 @@ class Door:
             self._rerank(connection, orjson.loads(body))
         elif path.endswith("/identity/token"):
             connection.write(answer(200, _TOKEN))
-        else:  # what a client asks before it reranks
-            connection.write(answer(200, b"{}"))
+        else:  # what IBM's client asks before it ranks
+            connection.write(answer(200, _PROJECT))
 
     def _rerank(self, connection: Connection, body: dict[str, Any]) -> None:
         now, settings = time.monotonic(), self.settings
