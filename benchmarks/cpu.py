@@ -85,7 +85,7 @@ def _with(codec: str, bound: float) -> Scenario:
             Figure(point=point, what=f"{what}: permits and checks that are not one a call", value=off, bound=0, worst=True, context=beside),
         ]  # fmt: skip
 
-    point, what = "batches 1", f"CPU per call, {codec}"
+    point, what = "batches 1, limits 8", f"CPU per call, {codec}"
     return Scenario(point, what, run)
 
 

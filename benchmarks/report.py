@@ -67,7 +67,8 @@ class Row:
             shown = "not measured"
             context = next(figure.context for figure in self.figures if math.isnan(figure.value))
         else:
-            shown, context = number(self.value), self.figures[len(values) // 2].context
+            shown = number(self.value)
+            context = next((figure.context for figure in self.figures if figure.value == self.value), first.context)
             if len(values) > 1:
                 shown += f" ({number(min(values))} to {number(max(values))})"
         sign = "≥" if first.at_least else "≤"

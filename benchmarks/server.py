@@ -7,6 +7,7 @@ them while they are in use, shuts them for a while and tells who came and when.
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 import ssl
 import sys
@@ -21,8 +22,15 @@ from door import Settings, counter_of, drawn, score, words_over
 
 _REASONS = {200: "OK", 400: "Bad Request", 429: "Too Many Requests", 500: "Internal Server Error"}
 _HTML = b"<html><body><h1>Service Unavailable</h1></body></html>"
+_EXPIRES_AT = 4_000_000_000  # far away
+_CLAIMS = base64.urlsafe_b64encode(orjson.dumps({"sub": "made-up", "exp": _EXPIRES_AT})).decode().rstrip("=")
 _TOKEN = orjson.dumps(
-    {"access_token": "made.up.token", "token_type": "Bearer", "expires_in": 3600, "expiration": 2**40}
+    {
+        "access_token": f"{_CLAIMS}.{_CLAIMS}.made-up",  # IBM's client reads the claims
+        "token_type": "Bearer",
+        "expires_in": 3600,
+        "expiration": _EXPIRES_AT,
+    }
 )
 
 _COMPUTE = {"type": "machine_learning", "name": "made-up", "guid": "made-up", "crn": "crn:made:up"}

@@ -46,7 +46,8 @@ async def theirs(name: str, python: str, task: Mapping[str, Any], home: str) -> 
     )
     out, err = await process.communicate(json.dumps(task).encode())
     if process.returncode:
-        raise SystemExit(f"{name} ended with {process.returncode}:\n{err.decode(errors='replace')[-2000:]}")
+        words = " ".join(err.decode(errors="replace").split())[-200:]
+        return {"version": name, "lost": float("nan"), "why": {"it ended with": words}, "seconds": 0.0, "strayed": []}
     report: dict[str, Any] = json.loads(out)
     return report
 
