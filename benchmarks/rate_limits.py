@@ -217,7 +217,8 @@ _WRONG = [
 if __name__ == "__main__":
     main(
         limited=[
-            [told_the_limit, told_a_low_limit],
+            [told_the_limit],  # alone, and the next too: here milliseconds count
+            [told_a_low_limit],
             [by_hand, with_usual_backoff, *_HEADERS, header_changes, text_only, *_UNTOLD, *_WRONG],
         ]
     )
