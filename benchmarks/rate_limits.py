@@ -194,11 +194,11 @@ def _untold(point: str, what: str, believed: float | None, rate: int, **door: An
         course = Course(believed=believed, rates=[(0, rate)], seconds=60, door=door)
         log, (start, stop), failed, why = await _follow(place, course)
         throttled = outcomes(log)["limited"]
-        share = used(log, rate, start + 10, stop)
+        share, late = used(log, rate, start + 10, stop), outcomes(log, start + 10)
         return [
             Figure(point=point, what=f"{what}: failed", value=failed, bound=0, worst=True, context=why),
             Figure(point=point, what=f"{what}: used after 10 s", value=share, bound=0.8, at_least=True),
-            Figure(point=point, what=f"{what}: 429s / requests", value=throttled / len(log), bound=0.05, context=f"{throttled} of {len(log)}"),
+            Figure(point=point, what=f"{what}: 429s / requests", value=throttled / len(log), bound=0.05, context=f"{throttled} of {len(log)}; after 10 s {late['limited']} of {late.total()}"),
         ]  # fmt: skip
 
     return Scenario(point, what, run)
