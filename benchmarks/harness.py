@@ -231,15 +231,17 @@ def main(limited: Sequence[Group] = (), others: Sequence[Group] = ()) -> None:
     """
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--quick", action="store_true", help="once, with one kind of limit")
+    parser.add_argument("--kind", choices=KINDS, help="this kind of limit only; --quick: the first one")
     parser.add_argument("--json", action="store_true", help="figures as JSON, one a line, for run.py")
     parser.add_argument("--only", default="", help="scenarios of which '<point>: <what>' holds this")
     options = parser.parse_args()
+    kinds = (options.kind,) if options.kind else KINDS[:1] if options.quick else KINDS
     figures = []
     for run in range(1 if options.quick else RUNS):
-        for kind in KINDS[:1] if options.quick else KINDS:
+        for kind in kinds:
             found = asyncio.run(_run(limited, kind, run, quick=options.quick, only=options.only))
             found = [attrs.evolve(figure, kind=kind) for figure in found]
-            if kind == KINDS[0]:
+            if kind == kinds[0]:
                 found += asyncio.run(_run(others, kind, run, quick=options.quick, only=options.only))
             figures += found
             for figure in found if options.json else ():
