@@ -156,7 +156,7 @@ def test_it_is_the_raw_score_that_counts():
 @given(st.lists(FINITE, max_size=50), FINITE, st.none() | st.integers(1, 60))
 def test_the_threshold_and_top_n_may_cut_in_either_order(scores, threshold, top_n):
     envelope = Envelope(None, None, None, None, None, (), None)
-    batches = [(0, BatchResult(range(len(scores)), scores, None, None, envelope))]
+    batches = [(range(len(scores)), BatchResult(range(len(scores)), scores, None, None, envelope))]
     after = above_threshold(rank(batches, None, top_n=top_n, texts=None), threshold)
     before = above_threshold(rank(batches, None, top_n=None, texts=None), threshold)[:top_n]
     assert after == before
