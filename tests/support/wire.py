@@ -130,7 +130,9 @@ class Service:
             checks=Checks(),
         )
 
-    def job(self, texts, *, partial=False, hedging=None, observers=(), query=None, deadline=None, flow=None, **batching):
+    def job(
+        self, texts, *, partial=False, hedging=None, observers=(), query=None, deadline=None, flow=None, **batching
+    ):
         options = BatchOptions(**{"max_inputs": 1} | batching)
         head = {"model_id": "asked-for", "query": "q"}
         terms = Terms("asked-for", options, partial, observers, self.latency, self.bounds, hedging)

@@ -28,7 +28,9 @@ async def response_to(*said, query=None):
     service = Service(lambda seen: good(seen, **said[seen.number - 1]), most=1)
     response = await service.call(["a", "bb", "ccc"][: len(said)], query=query).run()
     assert [result.index for result in response.results] == sorted(range(len(said)), reverse=True)
-    assert (service.gate.granted, service.at_rest()) == (len(said), (0, 0, 0)), "one permit a request, and all have left"
+    assert (service.gate.granted, service.at_rest()) == (len(said), (0, 0, 0)), (
+        "one permit a request, and all have left"
+    )
     assert response.stats.requests == len(response.stats.exchanges) == len(said)
     return response
 
