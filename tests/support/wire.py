@@ -154,6 +154,10 @@ class Service:
     def call(self, texts, **options):
         return Call(self.channel, self.job(texts, **options))
 
+    def call_of(self, job):
+        """A call with a job that was made before."""
+        return Call(self.channel, job)
+
     def at_rest(self):
         """(requests in flight by the gate's count, at the service, waiting): all 0 when nothing is left behind."""
         return self.gate.status().in_flight, self.wire.in_flight, self.gate.queued
