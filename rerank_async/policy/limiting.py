@@ -252,7 +252,7 @@ class LearningLimiter:
     def _learn_less(self, slots: float) -> None:
         """So many slots were too many: what was measured was not the limit either."""
         kept = self._pace.slots
-        requests = max(1, math.ceil(self.ceiling * slots / self._pace.most / self._share - 1e-9))
+        requests = max(1, math.floor(self.ceiling * slots / self._pace.most / self._share + 1e-9))
         self._told = Limit(requests, 1.0, "learned")
         self._settle()
         self._pace.take(kept)
