@@ -10,7 +10,7 @@ import attrs
 from rerank_async.errors import InvalidArgumentError
 from rerank_async.policy.heard import Heard, Limit
 from rerank_async.policy.limiter import UNPACED, Limiter
-from rerank_async.policy.pace import Pace
+from rerank_async.policy.pace import IMPATIENCE, PATIENCE, Pace
 from rerank_async.policy.window import GUARD, StartWindow
 from rerank_async.policy.window_limiter import WindowLimiter
 from rerank_async.values.checks import integer, number
@@ -93,7 +93,7 @@ class LearningLimiter:
         self._spread = 0.0
         self._window = StartWindow(_MOST_AT_ONCE, 1.0)
         self._pace = Pace(_BELIEF)
-        self._settle()
+        self._settle(-math.inf)
 
     @property
     def rate(self) -> float:
@@ -160,7 +160,7 @@ class LearningLimiter:
     def answered(self, now: float, sent_at: float, heard: Heard | None) -> None:
         """As `Limiter.answered`."""
         if heard is not None:
-            self._hear(sent_at, heard)
+            self._hear(now, sent_at, heard)
         if self._pace.troubled:
             self._pace.answered(now)
         if now >= self._probe_at:
@@ -170,21 +170,20 @@ class LearningLimiter:
         """As `Limiter.throttled`."""
         ceiling, new = self.ceiling, self._pace.is_news(sent_at)
         if heard is not None:
-            self._hear(sent_at, heard, refused=True)
+            self._hear(now, sent_at, heard, refused=True)
         if self._extra and self._told is not None:  # it names no number, and the last doubt was wrong
             self._told = attrs.evolve(self._told, requests=self._told.requests + (self._extra - 1) // 2)
             self._extra = 0
-            self._settle()
+            self._settle(now)
         if not self.paced:
             self._learn(now)
         if self.ceiling < ceiling < math.inf:
             new = True
-            self._pace.excuse(now)
         else:
             slots = self._pace.slots
             self._pace.throttled(now, sent_at)
             if self.source == "learned" and self._pace.slots < slots < self._pace.most:
-                self._learn_less(slots)
+                self._learn_less(now, slots)
         if self._told is not None and self._told.source != "header" and self._promise is None:
             self._probe_at = now + (_PROBE_EVERY if self._told.source == "429" else _PROBE_LEARNED_EVERY)
         if retry_after is None:
@@ -206,11 +205,12 @@ class LearningLimiter:
             opens_at = max(opens_at, self._left_at + min(beyond * (1 + GUARD) / self.ceiling, window.length))
         return opens_at
 
-    def _hear(self, sent_at: float, heard: Heard, *, refused: bool = False) -> None:
+    def _hear(self, now: float, sent_at: float, heard: Heard, *, refused: bool = False) -> None:
         """Takes what an answer says, unless the answer to a later request was heard before."""
         left = heard.remaining
         if left is not None and (sent_at > self._left_at or (sent_at == self._left_at and left < self._left)):
             self._left, self._left_at = left, sent_at
+            self._pace.left(left)
         limit, told = heard.limit, self._told
         if limit is None or sent_at < self._told_at:
             return
@@ -228,9 +228,9 @@ class LearningLimiter:
             return
         self._told = limit
         self._extra = 0
-        self._settle()
+        self._settle(now)
 
-    def _settle(self) -> None:
+    def _settle(self, now: float) -> None:
         """Sets the ceiling from what was told and from the option."""
         told, option = self._told, self._option
         if told is not None and told.source != "header" and (told.requests + self._extra) / told.seconds >= option:
@@ -250,23 +250,26 @@ class LearningLimiter:
         if told is None or told.source == "header":
             self._probe_at = math.inf
         size = min(size, _MOST_AT_ONCE)
+        if rate < self.ceiling < math.inf:
+            self._pace.excuse(now)
         self.ceiling = rate
         self.paced = self.limit_known = True
         self._window.resize(size, size / rate)
         self._pace.resize(rate)
+        self._pace.patience = IMPATIENCE if self.source == "learned" else PATIENCE
         self._spread = min(_SPREAD, _SPREAD_MOST / size) * min(1.0, size / rate)
 
     def _learn(self, now: float) -> None:
         """The first 429 names no number: the requests of the last second are too many, or nearly."""
         self._told = Limit(max(int(_BELIEF), int(self._window.since(now - 1.0) / self._share)), 1.0, "learned")
-        self._settle()
+        self._settle(now)
 
-    def _learn_less(self, slots: float) -> None:
+    def _learn_less(self, now: float, slots: float) -> None:
         """So many slots were too many: what was measured was not the limit either."""
         kept = self._pace.slots
         requests = max(1, math.floor(self.ceiling * slots / self._pace.most / self._share + 1e-9))
         self._told = Limit(requests, 1.0, "learned")
-        self._settle()
+        self._settle(now)
         self._pace.take(kept)
 
     def _probe(self, now: float) -> None:
@@ -274,7 +277,7 @@ class LearningLimiter:
         if self._promise is not None:
             self._told, self._promise, self._extra = self._promise, None, 0
             self._probe_at = now + _PROBE_EVERY
-            self._settle()
+            self._settle(now)
             return
         window = self._window
         full = window.since(now - window.length) >= max(1, window.size - 1)
@@ -283,7 +286,7 @@ class LearningLimiter:
             return
         windows = _PROBE_WINDOWS if not self._extra else 2
         self._extra = 2 * self._extra + 1
-        self._settle()
+        self._settle(now)
         if self._told is not None:
             self._probe_at = now + windows * window.length
 
