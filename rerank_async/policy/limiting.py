@@ -210,7 +210,6 @@ class LearningLimiter:
         left = heard.remaining
         if left is not None and (sent_at > self._left_at or (sent_at == self._left_at and left < self._left)):
             self._left, self._left_at = left, sent_at
-            self._pace.left(left)
         limit, told = heard.limit, self._told
         if limit is None or sent_at < self._told_at:
             return

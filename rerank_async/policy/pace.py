@@ -23,7 +23,7 @@ from rerank_async.policy.window import GUARD
 TOLERATED: Final = 0.03
 """429s per answer that cost nothing, at the whole limit, in the long run."""
 
-TOLERATED_AT_ONCE: Final = 4.0
+TOLERATED_AT_ONCE: Final = 5.0
 """429s that cost nothing when there was none for a while."""
 
 DECREASE: Final = 0.35
@@ -73,9 +73,6 @@ believed that there are others."""
 IMPATIENCE: Final = 5.0
 """The same where the limit is a guess, and has still to be found."""
 
-_SPARE: Final = 1
-"""Requests that the service had left after each answer since the last increase: there is room, and increases are free."""
-
 _RARE: Final = 3.0
 """Of the tolerance: 429s are so rare that increases are free."""
 
@@ -103,7 +100,6 @@ class Pace:
         "_credit_at",
         "_first_at",
         "_last_at",
-        "_least_left",
         "_lowered_at",
         "_raised_at",
         "_refused",
@@ -129,7 +125,7 @@ class Pace:
         self._credit_at = 0.0
         self._before = 1.0  # slots before the last increase
         self._raised_at = self._lowered_at = self._first_at = self._last_at = -math.inf
-        self._try_at = self._least_left = math.inf
+        self._try_at = math.inf
         self.patience = PATIENCE
         self._released = self._released_at = 0.0
         self._streak = 0
@@ -165,7 +161,6 @@ class Pace:
             self.take(1.0)  # the slot that just passed is kept
         if now >= self._try_at and self._may_try(now):
             self._before, self._raised_at = self.slots, now
-            self._least_left = math.inf
             self._try_at = now + _TRY * self.window
             self.take(self.slots + self._step)
         if self.lowered:
@@ -178,10 +173,6 @@ class Pace:
         self.slots = slots if self.lowered else self.most
         if not self.lowered:
             self._try_at = math.inf
-
-    def left(self, requests: float) -> None:
-        """Hears how many requests the service had left after one of ours."""
-        self._least_left = min(self._least_left, requests)
 
     def is_news(self, sent_at: float) -> bool:
         """Whether a 429 of a request that started then says something about the pace as it is now."""
@@ -239,8 +230,7 @@ class Pace:
     def _may_try(self, now: float) -> bool:
         self._earn(now)
         finding, quiet = now - self._first_at < _FIND, now - self._last_at > self.patience
-        spare = _SPARE <= self._least_left < math.inf
-        return self._credit >= 1 or finding or quiet or spare or self._tolerance >= _RARE
+        return self._credit >= 1 or finding or quiet or self._tolerance >= _RARE
 
     def _earn(self, now: float) -> None:
         less = self.most / 4 / max(1.0, self.slots)  # than a quarter, by this factor
@@ -251,11 +241,7 @@ class Pace:
     def _release(self, now: float) -> None:
         """Gives a slot back now and then, while others are about."""
         passed, self._released_at = min(5.0, now - self._released_at), now
-        if (
-            self.slots < _RELEASE_FROM
-            or now - self._last_at > 2 * self.patience
-            or _SPARE <= self._least_left < math.inf
-        ):
+        if self.slots < _RELEASE_FROM or now - self._last_at > 2 * self.patience:
             return
         part = self.slots / self.most
         if part > _RELEASE_UP_TO and self._tolerance >= _RARE - 1:
@@ -279,5 +265,4 @@ class Pace:
         self.take(min(self.slots, max(least, lowered)))
         self._lowered_at = now
         self._raised_at = -math.inf
-        self._least_left = math.inf
         self._try_at = now + _TRY * self.window
