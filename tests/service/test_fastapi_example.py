@@ -248,6 +248,7 @@ STATUSES = {
     "RateLimitError": (503, AT_LEAST_A_SECOND),
     "RedirectError": (502, NEVER),
     "RequestTimeoutError": (503, AT_LEAST_A_SECOND),
+    "RequestTooLargeError": (502, NEVER),
     "RerankError": (502, NEVER),
     "ServiceError": (503, AT_LEAST_A_SECOND),
     "StatusError": (502, NEVER),
