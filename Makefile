@@ -5,8 +5,9 @@ BIN    := $(VENV)/bin
 DATA   ?=
 JOBS   ?= 2
 INTEROP ?= .venv-interop
+PEERS  ?= .venv-peers
 
-.PHONY: help demo test lint type format bench interop serve test-data clean
+.PHONY: help demo test lint type format bench bench-quick bench-peers interop serve test-data clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,7 +15,9 @@ help:
 	@echo "make test       lint, types and the whole test suite"
 	@echo "make lint|type|format   one of them alone"
 	@echo "make interop    three other clients from PyPI against the local server: their rankings against ours"
-	@echo "make bench      client CPU per call as a ratio to bare aiohttp, import time, pacing"
+	@echo "make bench      limits, faults, fairness, batches, CPU, beside raw aiohttp: medians of 5 (more than an hour)"
+	@echo "make bench-quick   the same once, with one kind of limit (under 10 minutes)"
+	@echo "make bench-peers   three clients from PyPI at a limit, beside ours"
 	@echo "make serve      the local server, until Ctrl-C"
 	@echo "make test-data DATA=FOLDER   BEIR folders: HTTP ranking against direct ranking, nDCG@10"
 
@@ -59,7 +62,20 @@ test: $(VENV)/.dev lint type
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
 
+bench-quick: $(VENV)/.dev
+	$(BIN)/python benchmarks/run.py --quick
+
 # Each client has a virtual environment of its own, made anew when its pinned versions change.
+$(PEERS)/%/.made: benchmarks/peers/%.txt | $(BIN)/pip
+	rm -rf $(PEERS)/$*
+	$(PYTHON) -m venv --without-pip $(PEERS)/$*
+	$(BIN)/python -m pip --python $(PEERS)/$* install --quiet --disable-pip-version-check --no-compile --requirement $<
+	@touch $@
+
+bench-peers: $(VENV)/.dev $(INTEROP)/ibm/.made $(INTEROP)/litellm/.made $(PEERS)/cohere/.made
+	$(BIN)/python benchmarks/peers/run.py ibm=$(INTEROP)/ibm/bin/python litellm=$(INTEROP)/litellm/bin/python \
+	  cohere=$(PEERS)/cohere/bin/python
+
 $(INTEROP)/%/.made: tests/interop/requirements/%.txt | $(BIN)/pip
 	rm -rf $(INTEROP)/$*
 	$(PYTHON) -m venv --without-pip $(INTEROP)/$*
@@ -74,4 +90,4 @@ test-data: $(VENV)/.dev
 	$(BIN)/python benchmarks/beir.py "$(DATA)"
 
 clean:
-	rm -rf $(VENV) $(INTEROP) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(INTEROP) $(PEERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis

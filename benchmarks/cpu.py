@@ -1,11 +1,13 @@
-"""CPU per call of `generate`, as a ratio to a bare aiohttp loop that posts the same bodies, in the same run.
+"""CPU per call of `generate`, as a ratio to a bare aiohttp loop that posts the same bodies with the standard JSON.
 
-10 inputs a call, 32 calls at a time, no pacing, zero latency, the server in a process of its own, without orjson.
+10 inputs a call, 32 calls at a time, no pacing, no latency, with orjson and without it, each in a process of its own. The
+server writes one canned answer and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import statistics
 import sys
@@ -13,24 +15,15 @@ import time
 from collections.abc import Awaitable, Callable
 
 import aiohttp
+from bare import post
 from bare_server import INPUTS, bare_server
+from harness import QUERY, Place, Scenario, client, main, passages
+from report import Figure
 
-from rerank_async import AsyncRerank, Credentials, LimitOptions
+from rerank_async import LimitOptions
 
-CALLS, CONCURRENT, ROUNDS = 320, 32, 61  # short rounds in turns, so that both sides meet the same noise
-QUERY = "how do I run a coroutine with a timeout"
-TEXTS = [
-    f"passage {number}: " + "some words that a passage of a usual length may have " * 4 for number in range(INPUTS)
-]
-
-
-async def bare(session: aiohttp.ClientSession, url: str) -> None:
-    """What a program without a client would write."""
-    headers = {"Authorization": "Bearer made-up", "Accept": "application/json"}
-    body = {"model_id": "canned", "query": QUERY, "project_id": "p", "inputs": [{"text": text} for text in TEXTS]}
-    async with session.post(url, json=body, headers=headers) as response:
-        answer = await response.json()
-    assert len(answer["results"]) == INPUTS
+CALLS, CONCURRENT, ROUNDS = 320, 32, 41  # short rounds in turns, so that both sides meet the same noise
+TEXTS = passages(INPUTS, 250)
 
 
 async def cpu(call: Callable[[], Awaitable[None]], calls: int = CALLS) -> float:
@@ -46,40 +39,60 @@ async def cpu(call: Callable[[], Awaitable[None]], calls: int = CALLS) -> float:
     return (time.process_time() - started) / calls
 
 
-async def compare() -> None:
+async def compare(rounds: int = ROUNDS) -> dict[str, float]:
+    """The ratio, both sides in microseconds, and what the client's own counters say."""
     with bare_server() as url:
-        credentials = Credentials(url, token="made-up")
         async with (
             aiohttp.ClientSession() as session,
-            AsyncRerank(
-                "canned", credentials=credentials, project_id="p", limits=LimitOptions(requests_per_second=math.inf)
-            ) as client,
+            client(url, limits=LimitOptions(requests_per_second=math.inf)) as ours_at,
         ):
-            target = f"{url}/ml/v1/text/rerank?version=2024-10-18"
 
             async def raw() -> None:
-                await bare(session, target)
+                assert len(await post(session, url, QUERY, TEXTS)) == INPUTS
 
             async def ours() -> None:
-                response = await client.generate(QUERY, TEXTS)
+                response = await ours_at.generate(QUERY, TEXTS)
                 assert len(response.results) == INPUTS
 
             await cpu(raw, 300), await cpu(ours, 300)
-            channel = client.api_client.channel()
+            channel = ours_at.api_client.channel()
             before = channel.gate.granted, channel.checks.passed
-            rows = [(await cpu(raw), await cpu(ours)) for _ in range(ROUNDS)]
+            rows = [(await cpu(raw), await cpu(ours)) for _ in range(rounds)]
             granted, checked = channel.gate.granted - before[0], channel.checks.passed - before[1]
-    ratios = sorted(ours / raw for raw, ours in rows)
-    print("| | us of CPU per call |\n|---|---|")
-    print(f"| bare aiohttp | {statistics.median(raw for raw, _ in rows) * 1e6:.0f} |")
-    print(f"| generate | {statistics.median(ours for _, ours in rows) * 1e6:.0f} |")
-    print(
-        f"| **ratio**, median of {ROUNDS} | **{statistics.median(ratios):.2f}** ({ratios[0]:.2f} to {ratios[-1]:.2f}) |"
-    )
-    print(f"calls: {ROUNDS * CALLS}, permits granted: {granted}, answers checked for integrity: {checked}")
+    return {
+        "ratio": statistics.median(mine / bare for bare, mine in rows),
+        "bare": statistics.median(bare for bare, _ in rows) * 1e6,
+        "ours": statistics.median(mine for _, mine in rows) * 1e6,
+        "calls": rounds * CALLS,
+        "granted": granted,
+        "checked": checked,
+    }
 
 
-sys.modules["orjson"] = None  # looked for at the first call: both sides use json
+def _with(codec: str, bound: float) -> Scenario:
+    async def run(_: Place) -> list[Figure]:
+        command = (sys.executable, __file__, "run", codec)
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        said, _ = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"the run ended with {process.returncode}")
+        found = json.loads(said)
+        context = f"{found['ours']:.0f} µs to {found['bare']:.0f} µs"
+        off = abs(found["granted"] - found["calls"]) + abs(found["checked"] - found["calls"])
+        beside = f"{found['calls']} calls, {found['granted']} permits, {found['checked']} answers checked"
+        return [
+            Figure(point=point, what=f"{what} / bare loop", value=found["ratio"], bound=bound, context=context),
+            Figure(point=point, what=f"{what}: permits and checks that are not one a call", value=off, bound=0, worst=True, context=beside),
+        ]  # fmt: skip
+
+    point, what = "batches 1, limits 8", f"CPU per call, {codec}"
+    return Scenario(point, what, run)
+
 
 if __name__ == "__main__":
-    asyncio.run(compare())
+    if sys.argv[1:2] == ["run"]:
+        if sys.argv[2] == "json":
+            sys.modules["orjson"] = None  # looked for at the first call
+        print(json.dumps(asyncio.run(compare())))
+    else:
+        main(others=[[_with("orjson", 1.05)], [_with("json", 1.15)]])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from datetime import UTC, datetime
-from math import isnan
 from typing import Any, Literal
 
 from multidict import CIMultiDict
@@ -14,6 +13,7 @@ from rerank_async.errors import InvalidArgumentError, InvalidTypeError
 from rerank_async.job import Job, Terms
 from rerank_async.policy.hedging import HedgeBudget, HedgeModel
 from rerank_async.policy.planning import batches, check_query, load, pushed_top_n, texts_of
+from rerank_async.policy.scores import score_threshold_of
 from rerank_async.policy.sizing import adaptive_surplus
 from rerank_async.policy.wire import encode_body, request_head
 from rerank_async.values.checks import check_encodable, header_fields
@@ -126,7 +126,7 @@ def job_of(
         echo=bool(wanted_back.inputs and crypto is not None),
         headers=headers,
         deadline=None,
-        score_threshold=None if score_threshold is None else checked_threshold(score_threshold),
+        score_threshold=score_threshold_of(score_threshold),
         terms=terms,
         flow=flow,
         whole=whole,
@@ -227,22 +227,6 @@ def checked_on_failure(on_failure: object) -> OnFailure:
     if on_failure == "raise" or on_failure == "partial":  # noqa: PLR1714 - so that the type is known
         return on_failure
     raise InvalidArgumentError(f"on_failure must be 'raise' or 'partial', not {on_failure!r}", argument="on_failure")
-
-
-def checked_threshold(value: object) -> float:
-    """The lowest score that is wanted.
-
-    Raises:
-        InvalidTypeError: It is not a number.
-        InvalidArgumentError: It is nan.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidTypeError(
-            f"score_threshold must be a number, not {type(value).__name__}", argument="score_threshold"
-        )
-    if isnan(value):
-        raise InvalidArgumentError("score_threshold must not be nan", argument="score_threshold")
-    return value
 
 
 def checked_observer(observer: Observer | None) -> Observer | None:

@@ -10,6 +10,7 @@ from rerank_async.exchange import Batch, Channel, exchange
 from rerank_async.job import Job
 from rerank_async.policy.merging import BatchResult, merge_envelopes, rank, scored_pairs
 from rerank_async.policy.planning import requests_needed
+from rerank_async.policy.scores import above_threshold
 from rerank_async.racing import race
 from rerank_async.recovery import FATAL, Recovery
 from rerank_async.runtime.permits import Permit
@@ -222,7 +223,8 @@ class Call:
 
     def _rank(self, done: Sequence[tuple[Sequence[int], BatchResult]], top_n: int | None) -> tuple[RerankResult, ...]:
         job = self._job
-        return rank(done, job.load.positions, top_n=top_n, texts=job.texts, score_threshold=job.score_threshold)
+        results = rank(done, job.load.positions, top_n=top_n, texts=job.texts)
+        return results if job.score_threshold is None else above_threshold(results, job.score_threshold)
 
     def _merge(self) -> RerankResponse:
         job, work = self._job, self._work

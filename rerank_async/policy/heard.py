@@ -27,6 +27,8 @@ _UNITS: Final[Mapping[str, float]] = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
     **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
 }
+Source = Literal["header", "429", "learned"]
+
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
 
 
@@ -37,12 +39,12 @@ class Limit:
     Attributes:
         requests: At least 1.
         seconds: Above 0. A header is read as requests a second, as IBM's SDK does.
-        source: Where it was read.
+        source: Where it was read; ``learned``: nowhere, the limiter measured it.
     """
 
     requests: int
     seconds: float
-    source: Literal["header", "429"]
+    source: Source
 
 
 @attrs.frozen
@@ -104,6 +106,6 @@ def _limit_of_words(message: str) -> Limit | None:
     return _sane(int(found[1]), unit * float(found[2] or 1), "429")
 
 
-def _sane(requests: int, seconds: float, source: Literal["header", "429"]) -> Limit | None:
+def _sane(requests: int, seconds: float, source: Source) -> Limit | None:
     possible = requests >= 1 and 0 < seconds <= LONGEST_WINDOW and requests / seconds <= MOST_PER_SECOND
     return Limit(requests, seconds, source) if possible else None

@@ -76,7 +76,6 @@ def rank(
     *,
     top_n: int | None,
     texts: Sequence[str] | None,
-    score_threshold: float | None = None,
 ) -> tuple[RerankResult, ...]:
     """One ranking: by score descending, then by index ascending, cut to ``top_n``.
 
@@ -86,15 +85,12 @@ def rank(
         top_n: The cut; None: all.
         texts: The caller's texts, where the results are to carry them; None: they carry the service's own echo, if
             there is one.
-        score_threshold: Results with a lower score are left out, before the cut; None: none are.
     """
     if len(batches) == 1 and positions is None and batches[0][0] == range(len(batches[0][0])):
         only = batches[0][1]
         rows = list(zip(map(neg, only.scores), only.indices, strict=True))
     else:
         rows = [row for members, result in batches for row in expand(members, result, positions)]
-    if score_threshold is not None:
-        rows = [row for row in rows if -row[0] >= score_threshold]
     rows.sort()
     if top_n is not None:
         del rows[top_n:]

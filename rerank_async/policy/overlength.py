@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from math import inf
 from typing import Final, NamedTuple
 
+from rerank_async.errors import InputTooLongError
+from rerank_async.values.response import BatchFailure
+
 MAX_REQUESTS: Final = 40
 """Requests that one call may spend on the search, beside those for its batches."""
 
@@ -54,8 +57,7 @@ class Isolation:
         """Begins with nothing known.
 
         Args:
-            lengths: For each text of the call, what goes with its number of tokens: its bytes in UTF-8. A batch's
-                members are positions in this list.
+            lengths: From `lengths_of` the call's texts. A batch's members are positions in this list.
             max_requests: Parts that are handed out in all, at most.
         """
         self._lengths = lengths
@@ -115,7 +117,8 @@ class Isolation:
 
         At the end: those for which there were no requests left.
         """
-        return tuple(sorted(index for group in (*self._sure, *self._aside) for index in group))
+        waiting = [*self._sure, *self._aside, *(part.high for part in self._open.values())]
+        return tuple(sorted(index for group in waiting for index in group))
 
     def _by_length(self, members: Sequence[int]) -> tuple[int, ...]:
         lengths = self._lengths
@@ -166,3 +169,43 @@ class Isolation:
             if 0 < cut < len(group):
                 return cut
         return len(group) // 2
+
+
+def lengths_of(texts: Sequence[str]) -> list[int]:
+    """For each text its bytes in UTF-8, which go with its tokens better than characters do."""
+    return [len(text) if text.isascii() else len(text.encode()) for text in texts]
+
+
+def failures_of(
+    isolation: Isolation, error: InputTooLongError, positions: Sequence[Sequence[int]] | None
+) -> tuple[BatchFailure, ...]:
+    """What a search leaves for ``RerankResponse.failures``: texts that are too long, and apart from them those left open.
+
+    Args:
+        isolation: Ended: no part of it is on its way.
+        error: The refusal of one of its batches.
+        positions: As in ``planning.Load``.
+
+    Returns:
+        No, one or two failures, each with positions in the caller's list.
+    """
+    failures = []
+    if over := isolation.over():
+        failures.append(BatchFailure(_in_callers_list(over, positions), error))
+    if unscored := isolation.unscored():
+        left_open = InputTooLongError(
+            f"not scored: the requests for the search were used up before it came to these {len(unscored)} texts of "
+            f"refused batches; they may be too long as well. The refusal was: {error.args[0]}",
+            status=error.status,
+            code=error.code,
+            trace=error.trace,
+            url=error.url,
+        )
+        failures.append(BatchFailure(_in_callers_list(unscored, positions), left_open))
+    return tuple(failures)
+
+
+def _in_callers_list(members: Sequence[int], positions: Sequence[Sequence[int]] | None) -> tuple[int, ...]:
+    if positions is None:
+        return tuple(members)
+    return tuple(sorted(position for member in members for position in positions[member]))

@@ -82,12 +82,22 @@ class StartWindow:
             count += 1
         return count
 
-    def ready_at(self, now: float, ahead: int) -> float:
-        """When a request with ``ahead`` others before it may start, if the permits that are out start now."""
+    def last(self) -> float:
+        """When the last request started; minus infinity: none did."""
+        return self._starts[-1] if self._starts else -math.inf
+
+    def ready_at(self, now: float, ahead: int, begins: float) -> float:
+        """When a request with ``ahead`` others before it may start, if the permits that are out start now.
+
+        Args:
+            now: This moment.
+            ahead: How many ask before it, at least 0.
+            begins: Nothing is granted before; at least ``now``.
+        """
         recent = list(islice(reversed(self._starts), self.size))
         starts = [at for at in reversed(recent) if at > now - self.length] + [now] * self.granted
         # A start comes a window after the one that is `size` places before it, in the past or in the queue.
         rounds, place = divmod(ahead, self.size)
         place += len(starts) - self.size
-        first = now if place < 0 else max(now, starts[place] + self.length)
+        first = begins if place < 0 else max(begins, starts[place] + self.length)
         return first + rounds * self.length

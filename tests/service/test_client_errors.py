@@ -29,6 +29,7 @@ from rerank_async.errors import (
     QuotaExceededError,
     RateLimitError,
     RequestTimeoutError,
+    RequestTooLargeError,
     RerankError,
     ServiceError,
 )
@@ -123,7 +124,7 @@ async def test_quota_goes_by_its_code_whatever_the_status(status):
         (403, "no_associated_service_instance", PermissionDeniedError),
         (403, "never_heard_of", PermissionDeniedError),
         (404, "never_heard_of", BadRequestError),
-        (413, "never_heard_of", BadRequestError),
+        (413, "never_heard_of", RequestTooLargeError),
     ],
 )
 async def test_what_a_retry_cannot_mend_is_sent_once(status, code, kind):

@@ -154,9 +154,9 @@ class Service:
     def call(self, texts, **options):
         return Call(self.channel, self.job(texts, **options))
 
-    def call_of(self, job):
+    def call_of(self, job, landed=None):
         """A call with a job that was made before."""
-        return Call(self.channel, job)
+        return Call(self.channel, job, landed)
 
     def at_rest(self):
         """(requests in flight by the gate's count, at the service, waiting): all 0 when nothing is left behind."""

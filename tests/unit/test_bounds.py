@@ -94,6 +94,15 @@ def test_after_a_413_later_bodies_have_half_of_the_bytes_at_most():
     assert narrowed.max_inputs == 1000
 
 
+def test_a_bound_of_bytes_never_rises():
+    bounds = LearnedBounds()
+    texts = [f"{i:0200d}" for i in range(100)]
+    for body_bytes in (4000, 20_000):
+        bounds.refused(MODEL, recorded("error_413_too_large"), inputs=100, body_bytes=body_bytes)
+        made = bounds.narrowed(MODEL, load(texts, BatchOptions(), HEAD, dedupe=True), HEAD)
+        assert all(len(encode_body(HEAD, texts[start:stop], None)) <= 2000 for start, stop in batches(made))
+
+
 def test_a_text_over_a_learned_bound_still_goes_alone():
     bounds = LearnedBounds()
     bounds.refused(MODEL, recorded("error_413_too_large"), inputs=2, body_bytes=100)

@@ -58,6 +58,27 @@ async def test_the_query_of_the_caller_goes_before_that_of_the_service(said):
     assert (await response_to(said, query="")).query == ""
 
 
+async def test_each_batch_is_handed_out_as_it_lands_with_the_indices_of_the_caller():
+    landed, texts, service = [], ["a", "bb", "a", "ccc"], Service(most=1)
+    job = service.job(texts)._replace(texts=texts, top_n=1, whole=True)
+    response = await service.call_of(job, landed.append).run()
+    assert [[(each.index, each.score, each.input) for each in results] for results in landed] == [
+        [(0, 1.0, "a"), (2, 1.0, "a")],
+        [(1, 2.0, "bb")],
+        [(3, 3.0, "ccc")],
+    ]
+    assert [each.index for each in response.results] == [3], "the cut holds in the response alone"
+
+
+@pytest.mark.parametrize(("whole", "asked"), [(False, {"return_options": {"top_n": 2}}), (True, None)])
+async def test_a_cut_is_pushed_down_unless_every_score_is_wanted(whole, asked):
+    service = Service()
+    job = service.job(["a", "bb", "ccc"], max_inputs=3)._replace(top_n=2, whole=whole)
+    response = await service.call_of(job).run()
+    assert [seen.body.get("parameters") for seen in service.wire.seen] == [asked]
+    assert [each.index for each in response.results] == [2, 1]
+
+
 # Permits
 
 

@@ -40,44 +40,53 @@ def answer(scores, *, echoes=None, extras=None, order=None):
     )
 
 
+def at(start, answered):
+    """A batch of neighbours, from ``start`` on."""
+    return range(start, start + 1 + max(answered.indices, default=-1)), answered
+
+
 def pairs(ranked):
     return [(result.index, result.score) for result in ranked]
 
 
 def test_two_batches_by_hand():
     # The first batch is texts 0 to 2, the second 3 and 4; the best of all is in the second.
-    batches = [(0, answer([0.5, -1.0, 0.5])), (3, answer([2.0, 0.5]))]
+    batches = [at(0, answer([0.5, -1.0, 0.5])), at(3, answer([2.0, 0.5]))]
     assert pairs(rank(batches, None, top_n=None, texts=None)) == [(3, 2.0), (0, 0.5), (2, 0.5), (4, 0.5), (1, -1.0)]
 
 
+def test_one_batch_alone_keeps_its_place_in_the_list():
+    assert pairs(rank([at(5, answer([0.5, 2.0]))], None, top_n=None, texts=None)) == [(6, 2.0), (5, 0.5)]
+
+
 def test_the_cut_goes_through_a_tie_by_index():
-    batches = [(2, answer([1.0, 1.0])), (0, answer([1.0, 1.0]))]
+    batches = [at(2, answer([1.0, 1.0])), at(0, answer([1.0, 1.0]))]
     assert pairs(rank(batches, None, top_n=3, texts=None)) == [(0, 1.0), (1, 1.0), (2, 1.0)]
 
 
 @pytest.mark.parametrize(("top_n", "count"), [(None, 3), (1, 1), (2, 2), (3, 3), (4, 3), (10**9, 3)])
 def test_top_n_is_an_upper_bound(top_n, count):
-    assert len(rank([(0, answer([1.0, 2.0, 3.0]))], None, top_n=top_n, texts=None)) == count
+    assert len(rank([at(0, answer([1.0, 2.0, 3.0]))], None, top_n=top_n, texts=None)) == count
 
 
 def test_a_text_that_was_sent_once_is_ranked_at_every_place():
     # Sent: "x" for places 0 and 3, "y" for 1, "z" for 2.
-    batches = [(1, answer([0.0, 5.0])), (0, answer([1.0]))]
+    batches = [at(1, answer([0.0, 5.0])), at(0, answer([1.0]))]
     ranked = rank(batches, [[0, 3], [1], [2]], top_n=None, texts=None)
     assert pairs(ranked) == [(2, 5.0), (0, 1.0), (3, 1.0), (1, 0.0)]
 
 
 def test_texts_come_from_the_caller_and_echoes_from_the_service():
-    batches = [(0, answer([1.0, 2.0], echoes={0: "service a", 1: "service b"}))]
+    batches = [at(0, answer([1.0, 2.0], echoes={0: "service a", 1: "service b"}))]
     assert [each.input for each in rank(batches, None, top_n=None, texts=["a", "b"])] == ["b", "a"]
     assert [each.input for each in rank(batches, None, top_n=None, texts=None)] == ["service b", "service a"]
-    assert [each.input for each in rank([(0, answer([1.0]))], None, top_n=None, texts=None)] == [None]
+    assert [each.input for each in rank([at(0, answer([1.0]))], None, top_n=None, texts=None)] == [None]
 
 
 def test_unknown_fields_stay_with_their_result_whatever_the_order():
     batches = [
-        (0, answer([1.0, 2.0], extras={1: {"made_up": "b"}}, order=[1, 0])),
-        (2, answer([3.0], extras={0: {"made_up": "c"}})),
+        at(0, answer([1.0, 2.0], extras={1: {"made_up": "b"}}, order=[1, 0])),
+        at(2, answer([3.0], extras={0: {"made_up": "c"}})),
     ]
     ranked = rank(batches, None, top_n=None, texts=None)
     assert [(each.index, dict(each.extra)) for each in ranked] == [
@@ -88,7 +97,7 @@ def test_unknown_fields_stay_with_their_result_whatever_the_order():
 
 
 def test_zeros_of_both_signs_tie_and_keep_their_sign():
-    ranked = rank([(0, answer([-0.0, 0.0, 1e-300]))], None, top_n=None, texts=None)
+    ranked = rank([at(0, answer([-0.0, 0.0, 1e-300]))], None, top_n=None, texts=None)
     assert [each.index for each in ranked] == [2, 0, 1]
     assert [math.copysign(1, each.score) for each in ranked] == [1, -1, 1]
 
@@ -99,7 +108,7 @@ def test_no_batches_are_no_ranking():
 
 
 def test_scored_pairs_are_by_index_at_the_caller_s_places():
-    assert scored_pairs([(1, answer([9.0])), (0, answer([1.0]))], [[1, 2], [0]]) == ((0, 9.0), (1, 1.0), (2, 1.0))
+    assert scored_pairs([at(1, answer([9.0])), at(0, answer([1.0]))], [[1, 2], [0]]) == ((0, 9.0), (1, 1.0), (2, 1.0))
 
 
 FEW_SCORES = st.sampled_from([-2.5, -0.0, 0.0, 0.5, 0.5, 1.0])
@@ -123,7 +132,7 @@ def test_any_cut_in_any_order_of_arrival_gives_the_ranking_of_one_request(data, 
         pushed = pushed_top_n(top_n, stop - start)
         # The service ranks and cuts to what it was asked for; ties it breaks as it likes best, here by index.
         places = sorted(range(len(scores)), key=lambda place: (-scores[place], place))[:pushed]
-        arrived.append((start, answer(scores, order=data.draw(st.permutations(places)))))
+        arrived.append((range(start, stop), answer(scores, order=data.draw(st.permutations(places)))))
         start = stop
     arrived = data.draw(st.permutations(arrived))
     ranked = rank(arrived, made.positions, top_n=top_n, texts=texts if with_texts else None)
@@ -138,7 +147,7 @@ def test_any_cut_in_any_order_of_arrival_gives_the_ranking_of_one_request(data, 
 def test_scored_pairs_hold_every_place_of_what_was_scored_and_nothing_else(data, texts):
     made = load(texts, BatchOptions(max_inputs=1), {"query": "q"}, dedupe=True)
     scored = data.draw(st.sets(st.integers(0, len(made.texts) - 1)))
-    found = scored_pairs([(start, answer([float(start)])) for start in scored], made.positions)
+    found = scored_pairs([at(start, answer([float(start)])) for start in scored], made.positions)
     wanted = {made.texts[start]: float(start) for start in scored}
     assert found == tuple((index, wanted[text]) for index, text in enumerate(texts) if text in wanted)
 

@@ -8,7 +8,7 @@ from support.odd import ODD
 
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
 from rerank_async.values.checks import header_fields, timeout_seconds
-from rerank_async.values.options import DEFAULT, BatchOptions, LimitOptions, RetryOptions, Timeouts
+from rerank_async.values.options import DEFAULT, BatchOptions, HedgeOptions, LimitOptions, RetryOptions, Timeouts
 
 NAN, INF = math.nan, math.inf
 NO_NUMBER = [True, False, "1", b"1", [1], 1j, ODD]
@@ -25,6 +25,8 @@ INTEGERS = [
 ]
 FROM_ZERO = [(RetryOptions, "base_delay"), (RetryOptions, "max_delay"), (RetryOptions, "max_retry_after")]
 ABOVE_ZERO = [
+    (HedgeOptions, "delay", True),
+    (HedgeOptions, "budget", False),
     (Timeouts, "connect", False),
     (Timeouts, "request", False),
     (Timeouts, "total", True),
@@ -157,12 +159,37 @@ def test_a_batch_holds_at_most_what_the_service_takes():
         BatchOptions(max_inputs=1001)
 
 
+@pytest.mark.parametrize("name", ["dedupe", "adaptive"])
 @pytest.mark.parametrize("value", [0, 1, None, "yes"])
-def test_dedupe_is_a_bool(value):
-    refused(BatchOptions, "dedupe", value, InvalidTypeError)
+def test_a_switch_is_a_bool(name, value):
+    refused(BatchOptions, name, value, InvalidTypeError)
 
 
-@pytest.mark.parametrize("kind", [BatchOptions, LimitOptions, RetryOptions, Timeouts])
+@pytest.mark.parametrize("value", ["raise", "isolate", "truncate"])
+def test_what_to_do_about_texts_that_are_too_long(value):
+    assert BatchOptions(overlength=value).overlength == value
+
+
+@pytest.mark.parametrize("value", ["", "Raise", "isolated", "cut"])
+def test_another_word_about_them_is_refused_with_those_there_are(value):
+    words = refused(BatchOptions, "overlength", value, InvalidArgumentError)
+    assert words == f"overlength must be one of 'raise', 'isolate', 'truncate', not {value!r}"
+
+
+@pytest.mark.parametrize("value", [None, True, 1, b"raise", ["raise"], ODD], ids=lambda value: type(value).__name__)
+def test_what_is_no_word_about_them_is_refused(value):
+    refused(BatchOptions, "overlength", value, InvalidTypeError)
+
+
+def test_a_hedging_budget_is_a_share():
+    assert HedgeOptions(budget=1).budget == 1
+    for value in (1.0001, 5, 100):
+        assert "at most 1" in refused(HedgeOptions, "budget", value, InvalidArgumentError)
+    assert refused(HedgeOptions, "budget", 0, InvalidArgumentError) == "budget must be above 0, not 0"
+    assert refused(HedgeOptions, "delay", 0, InvalidArgumentError) == "delay must be above 0, not 0"
+
+
+@pytest.mark.parametrize("kind", [BatchOptions, HedgeOptions, LimitOptions, RetryOptions, Timeouts])
 def test_options_are_frozen_keyword_only_and_equal_by_value(kind):
     first = attrs.fields(kind)[0].name
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
@@ -176,7 +203,10 @@ def test_options_are_frozen_keyword_only_and_equal_by_value(kind):
 
 
 def test_the_documented_defaults():
-    assert BatchOptions() == BatchOptions(max_inputs=1000, max_bytes=4194304, dedupe=True)
+    assert BatchOptions() == BatchOptions(
+        max_inputs=1000, max_bytes=4194304, dedupe=True, adaptive=True, overlength="raise"
+    )
+    assert HedgeOptions() == HedgeOptions(delay=None, budget=0.05)
     assert LimitOptions() == LimitOptions(
         requests_per_second=8.0, burst=None, max_concurrency=128, share=1.0, max_queued=None
     )

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank_async.policy.overlength import MAX_REQUESTS, Isolation
+from rerank_async.errors import InputTooLongError
+from rerank_async.policy.overlength import MAX_REQUESTS, Isolation, failures_of, lengths_of
 
 
 class Searched:
@@ -126,6 +127,20 @@ def test_a_second_batch_waits_until_the_first_search_is_over():
     assert isolation.scored((2,)) == [(4, 5)]
 
 
+def test_when_requests_run_short_the_batch_with_the_most_to_score_goes_first():
+    lengths = [1, 9, 2, 8, 9, 9, 3, 4, 5, 6, 7, 9]
+    isolation = Isolation(lengths, max_requests=2)
+    assert isolation.split((0, 1)) == [(0,)]
+    assert isolation.split((2, 3, 4, 5)) == []
+    assert isolation.split((6, 7, 8, 9, 10, 11)) == []
+    # 1 is too long, at a length of 9; 0 was scored at 1. Cut in the middle, the second batch has two texts to try, the
+    # third one three; there is one request left.
+    assert isolation.scored((0,)) == [(6, 7, 8)]
+    assert isolation.requests == 0
+    assert isolation.scored((6, 7, 8)) == []
+    assert isolation.unscored() == (2, 3, 4, 5, 9, 10, 11)
+
+
 def test_where_nothing_at_all_is_scored_the_search_ends_after_twenty_requests():
     found = Searched(range(1000), range(1000))
     assert found.requests == 20
@@ -141,6 +156,15 @@ def test_a_part_that_fails_in_another_way_is_the_caller_s_and_the_rest_is_tried(
     assert isolation.dropped((0, 1)) == [(2, 3)]
     assert isolation.scored((2, 3)) == []
     assert (isolation.over(), isolation.unscored()) == ((), ())
+
+
+def test_a_search_that_is_broken_off_accounts_for_all_that_is_not_on_its_way():
+    isolation = Isolation(range(8))
+    assert isolation.split(tuple(range(8))) == [(0, 1, 2, 3)]
+    assert isolation.unscored() == (4, 5, 6, 7)
+    assert isolation.split((0, 1, 2, 3)) == [(0, 1)]
+    assert isolation.unscored() == (2, 3, 4, 5, 6, 7)
+    assert isolation.over() == ()
 
 
 @given(
@@ -174,3 +198,42 @@ def test_with_requests_enough_every_text_that_can_be_scored_is(count, seed, data
         assert not found.scored, "it ended early because nothing was scored by then"
     else:
         assert set(found.over) == over
+
+
+def test_the_length_of_a_text_is_its_bytes():
+    assert lengths_of(["", "abc", "aé", "中", "🥒"]) == [0, 3, 3, 3, 4]
+
+
+# Failures
+
+REFUSAL = InputTooLongError("Words of the service", status=400, code="invalid_input_argument", trace="f00", url="u")
+
+
+def ended(max_requests):
+    """Four texts of which the two longest are too long."""
+    isolation = Isolation([1, 2, 3, 4], max_requests)
+    parts = isolation.split((0, 1, 2, 3))
+    while parts:
+        part = parts.pop()
+        parts += isolation.split(part) if {2, 3} & set(part) else isolation.scored(part)
+    return isolation
+
+
+def test_what_is_too_long_fails_with_the_service_s_error():
+    (failure,) = failures_of(ended(40), REFUSAL, None)
+    assert failure.indices == (2, 3)
+    assert failure.error is REFUSAL
+
+
+def test_what_was_left_open_fails_apart_from_it_in_the_indices_of_the_caller():
+    confirmed, left_open = failures_of(ended(2), REFUSAL, [[0, 9], [1], [8, 2], [3, 7]])
+    assert confirmed.indices == (2, 8)
+    assert left_open.indices == (3, 7)
+    assert "not scored" in str(left_open.error)
+    assert "Words of the service" in str(left_open.error)
+    assert (left_open.error.status, left_open.error.code) == (400, "invalid_input_argument")
+    assert (left_open.error.trace, left_open.error.url) == ("f00", "u")
+
+
+def test_a_search_that_found_nothing_leaves_no_failure():
+    assert failures_of(Isolation([1, 2]), REFUSAL, None) == ()

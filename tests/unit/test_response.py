@@ -23,7 +23,7 @@ def response_of(name):
     )
     said = merge_envelopes([result.envelope])._asdict()
     said |= {"model_id": said["model_id"] or "asked-for", "extra": said["extra"] or NO_EXTRA}
-    return RerankResponse(results=rank([(0, result)], None, top_n=None, texts=None), **said)
+    return RerankResponse(results=rank([(range(3), result)], None, top_n=None, texts=None), **said)
 
 
 def ranked(body):
