@@ -10,8 +10,8 @@ from rerank_async.exchange import Batch, Channel, exchange
 from rerank_async.job import Job
 from rerank_async.policy.merging import BatchResult, merge_envelopes, rank, scored_pairs
 from rerank_async.policy.planning import requests_needed
-from rerank_async.policy.scores import above_threshold
 from rerank_async.policy.retrying import GiveUp
+from rerank_async.policy.scores import above_threshold
 from rerank_async.racing import race
 from rerank_async.recovery import FATAL, Recovery
 from rerank_async.runtime.permits import Permit
