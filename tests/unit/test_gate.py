@@ -6,7 +6,7 @@ import random
 import weakref
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clock import settle
 from support.gates import Askers, gate_of
@@ -476,6 +476,7 @@ ASKERS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(
     rate=st.sampled_from([0.5, 1.0, 2.0, 8.0]) | st.floats(0.2, 50.0),
     burst=st.none() | st.integers(1, 6),

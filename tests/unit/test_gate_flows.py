@@ -5,7 +5,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clock import FakeClock, settle
 from support.gates import Askers, gate_of
@@ -187,6 +187,7 @@ async def test_cancelled_so_many_rounds_of_the_loop_after_the_grant_its_permit_g
     await askers.cancel_rest()
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     rate=st.sampled_from([2.0, 8.0, float("inf")]),
