@@ -26,6 +26,9 @@ TOLERATED: Final = 0.03
 TOLERATED_AT_ONCE: Final = 5.0
 """429s that cost nothing when there was none for a while."""
 
+_SCATTERED: Final = 0.2
+"""Recent fraction of 429s from which on they are no longer free: three in five answers are not chance."""
+
 DECREASE: Final = 0.35
 """Of the slots, on a 429: of those that were held before the last increase, if that is recent."""
 
@@ -196,7 +199,7 @@ class Pace:
         recent = self._raised_at <= sent_at < self._raised_at + _RECENT * self.window
         tolerated = self._tolerance >= 1
         self._tolerance = max(0.0, self._tolerance - 1)
-        if tolerated and not recent and self.slots > self.most - 0.5:
+        if tolerated and not recent and self._refused < _SCATTERED and self.slots > self.most - 0.5:
             return
         self._earn(now)
         self._credit = max(0.0, self._credit - 1)
