@@ -101,6 +101,7 @@ class Pace:
         "_before",
         "_credit",
         "_credit_at",
+        "_excused_at",
         "_first_at",
         "_last_at",
         "_lowered_at",
@@ -127,7 +128,7 @@ class Pace:
         self._credit = _CREDIT_MOST
         self._credit_at = 0.0
         self._before = 1.0  # slots before the last increase
-        self._raised_at = self._lowered_at = self._first_at = self._last_at = -math.inf
+        self._raised_at = self._lowered_at = self._excused_at = self._first_at = self._last_at = -math.inf
         self._try_at = math.inf
         self.patience = PATIENCE
         self._released = self._released_at = 0.0
@@ -188,6 +189,8 @@ class Pace:
             now: When it came.
             sent_at: When its request started: before the last decrease, and it says nothing new.
         """
+        if sent_at < self._excused_at:
+            return
         self.troubled = True
         self._refused += (1 - self._refused) * _GAIN
         if not self.is_news(sent_at):
@@ -207,7 +210,8 @@ class Pace:
 
     def excuse(self, now: float) -> None:
         """The limit was found to be lower, which explains the 429s of requests sent until now."""
-        self._lowered_at = now
+        self._lowered_at = self._excused_at = now
+        self._refused = 0.0
 
     def pause(self) -> float:
         """Seconds after a 429 until the next permit is due; each further one doubles them, up to a window's."""
