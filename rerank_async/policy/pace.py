@@ -36,18 +36,18 @@ DECREASE_LARGE: Final = 0.1
 """As `DECREASE`, of more than half of the limit, which leaves the others little to gain of."""
 
 MOST_DECREASE: Final = 0.5
-_SMALL_DECREASE: Final = 0.15  # below one slot: each 429 asks a little later
+_SMALL_DECREASE: Final = 0.1  # below one slot: each 429 asks a little later
 
 _STEPS: Final = 8
 """Increases from nothing to the whole limit; one is at least a slot."""
 
-_TRY: Final = 4.0
+_TRY: Final = 5.0
 """Windows between two increases: as long as it takes to hear whether the last one was too much."""
 
 _RECENT: Final = 5.0
 """Windows in which a 429 is laid to the last increase: a bucket with tokens to spare hides it for a while."""
 
-_CREDIT: Final = 0.025
+_CREDIT: Final = 0.0275
 """Increases a second that are paid for, for a client which has a quarter of the limit."""
 
 _RELEASE: Final = 24.0
@@ -61,7 +61,7 @@ _RELEASE_FROM: Final = 2.5
 _RELEASE_UP_TO: Final = 0.8
 """Fraction of the limit up to which; above it only while 429s are not rare, since then there may be no others."""
 
-_CREDIT_MOST: Final = 3.0
+_CREDIT_MOST: Final = 2.0
 
 _FIND: Final = 12.0
 """Seconds after the first 429 in which increases are free, to find a place among others quickly."""
