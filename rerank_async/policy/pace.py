@@ -11,6 +11,9 @@ credit that grows with time, faster for whoever has less: that bounds the 429s, 
 
 A service also refuses now and then for reasons of its own. At the whole limit, 429s that are rarer than `TOLERATED`
 cost nothing.
+
+The constants were found with simulated instances (tests/support/instance.py): four clients at a token bucket, a fixed and
+a sliding window, and a lone client that meets 2 % stray 429s.
 """
 
 from __future__ import annotations
@@ -61,7 +64,7 @@ _RELEASE_FROM: Final = 2.5
 _RELEASE_UP_TO: Final = 0.8
 """Fraction of the limit up to which; above it only while 429s are not rare, since then there may be no others."""
 
-_CREDIT_MOST: Final = 2.0
+_CREDIT_MOST: Final = 2.0  # a 429 costs one
 
 _FIND: Final = 12.0
 """Seconds after the first 429 in which increases are free, to find a place among others quickly."""
