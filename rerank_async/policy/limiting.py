@@ -177,7 +177,7 @@ class LearningLimiter:
             self._settle(now)
         if not self.paced:
             self._learn(now)
-        if self.ceiling < ceiling < math.inf:
+        if self.ceiling < ceiling:
             new = True
         else:
             slots = self._pace.slots
@@ -249,7 +249,7 @@ class LearningLimiter:
         if told is None or told.source == "header":
             self._probe_at = math.inf
         size = min(size, _MOST_AT_ONCE)
-        if rate < self.ceiling < math.inf:
+        if rate < self.ceiling:
             self._pace.excuse(now)
         self.ceiling = rate
         self.paced = self.limit_known = True
