@@ -296,6 +296,7 @@ class LimitStatus:
         queued: Requests that wait for their permit.
         in_flight: Requests that were sent and not yet answered.
         paused: Seconds until a pause that a 429 asked for ends; 0 if there is none.
+        outage: Seconds since the service began to refuse connections; 0 if it does not.
         behind: Seconds that a request asked for now would wait for its permit, as far as can be known.
     """
 
@@ -306,6 +307,7 @@ class LimitStatus:
     queued: int
     in_flight: int
     paused: float
+    outage: float
     behind: float
 
 

@@ -368,6 +368,7 @@ async def test_the_limit_status_follows_what_happens():
             queued=0,
             in_flight=0,
             paused=0,
+            outage=0,
             behind=0,
         )
         for status in (client.limit_status, client.api_client.limit_status):
