@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
+from multidict import CIMultiDict
 from yarl import URL
 
 from rerank_async.auth import IamApiKey, choose_flow
@@ -19,7 +20,9 @@ from rerank_async.runtime.clock import MonotonicClock
 from rerank_async.runtime.gate import Gate
 from rerank_async.runtime.http import Http
 from rerank_async.runtime.logs import configure_from_env
+from rerank_async.runtime.proxies import proxies_for, sealed_proxies
 from rerank_async.runtime.tokens import tokens_for
+from rerank_async.values.checks import header_fields
 from rerank_async.values.contract import API_VERSION, MODEL_SPECS_PATH, RERANK_PATH, RERANK_SPECS_FILTER
 from rerank_async.values.credentials import Credentials, project_or_space, sealed
 from rerank_async.values.options import LimitOptions, RetryOptions, Timeouts
@@ -56,6 +59,9 @@ class AsyncAPIClient:
         timeouts: Timeouts | None = None,
         session: aiohttp.ClientSession | None = None,
         allow_http_hosts: Collection[str] = (),
+        proxies: Mapping[str, str | None] | None = None,
+        trust_env: bool | None = None,
+        extra_headers: Mapping[str, str] | None = None,
     ) -> None:
         """Checks everything that can be checked without a request.
 
@@ -70,11 +76,16 @@ class AsyncAPIClient:
             timeouts: Time limits.
             session: Your own session, which stays yours to close; its connector must not queue.
             allow_http_hosts: Hosts besides loopback to which plain http is accepted.
+            proxies: The proxy by the scheme of the target: ``{"https": "http://user:password@proxy:3128"}``; names are
+                ``http``, ``https`` and ``all``. Token requests take it too. ``{}``: none, whatever the environment says.
+            trust_env: Whether to read ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` where ``proxies``
+                is not given. Loopback never takes a proxy from there. None: yes, unless a ``session`` is given.
+            extra_headers: Sent with each request to the service, not with those for tokens; a call's own win.
 
         Raises:
             InvalidArgumentError: Something is missing, contradictory or out of range; the message names it.
         """
-        credentials = sealed(credentials)  # so that this frame shows no secret
+        credentials, proxies = sealed(credentials), sealed_proxies(proxies)  # so that this frame shows no secret
         configure_from_env()
         credentials = _as_credentials(credentials)
         if isinstance(allow_http_hosts, str):
@@ -96,7 +107,9 @@ class AsyncAPIClient:
             verify=verify if verify is not None or session is not None else credentials.verify,
             timeouts=self._timeouts,
             session=session,
+            proxies=proxies_for(proxies, trust_env=_trusted(trust_env, session)),
         )
+        self._headers = _with_extra(extra_headers)
         limiter = WindowLimiter(self._limits.requests_per_second, self._limits.burst)
         where = self._url + RERANK_PATH
         self._channel = Channel(
@@ -137,6 +150,11 @@ class AsyncAPIClient:
     def limits(self) -> LimitOptions:
         """The rate as it was set."""
         return self._limits
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What is sent with each request to the service, beside the token; looked up without regard to case."""
+        return self._headers
 
     @property
     def limit_status(self) -> LimitStatus:
@@ -234,7 +252,7 @@ class AsyncAPIClient:
         where = self._url + MODEL_SPECS_PATH
         query = {"version": self._version, "filters": filters, "limit": str(limit), "start": start}
         url = URL(where).with_query({name: value for name, value in query.items() if value})
-        answer = await self.channel().http.send("GET", url, headers=BASE_HEADERS)
+        answer = await self.channel().http.send("GET", url, headers=self._headers)
         return decode_specs(answer.status, answer.headers, answer.body, where)
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -262,6 +280,21 @@ def _as_credentials(credentials: Credentials | Mapping[str, Any] | None) -> Cred
     if isinstance(credentials, Credentials):
         return credentials
     return Credentials.from_env() if credentials is None else Credentials.from_dict(credentials)
+
+
+def _trusted(trust_env: object, session: object) -> bool:
+    if trust_env is None:
+        return session is None
+    if not isinstance(trust_env, bool):
+        raise InvalidTypeError(f"trust_env must be True or False, not {type(trust_env).__name__}", argument="trust_env")
+    return trust_env
+
+
+def _with_extra(extra_headers: Mapping[str, str] | None) -> Mapping[str, str]:
+    headers = CIMultiDict(BASE_HEADERS)  # as aiohttp wants them, so that they are not converted for each request
+    if extra_headers is not None:
+        headers.update(header_fields(extra_headers))
+    return headers
 
 
 def _option(value: _T | None, kind: type[_T], argument: str) -> _T:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from multidict import CIMultiDict
 
-from rerank_async.api_client import BASE_HEADERS, AsyncAPIClient
+from rerank_async.api_client import AsyncAPIClient
 from rerank_async.call import Call, Job
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
 from rerank_async.policy.planning import batches, check_query, load, pushed_top_n, texts_of
 from rerank_async.policy.wire import encode_body, request_head
 from rerank_async.runtime.logs import log_event, wanted
+from rerank_async.runtime.proxies import sealed_proxies
 from rerank_async.values.checks import check_encodable, header_fields, timeout_seconds
 from rerank_async.values.contract import RERANK_SPECS_FILTER
 from rerank_async.values.credentials import Credentials, sealed
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 _NOTHING_WANTED = ReturnOptions()
-_NO_HEADERS: Mapping[str, str] = {}
+_CONTENT: Mapping[str, str] = {"Content-Type": "application/json"}
 
 
 class AsyncRerank:
@@ -58,6 +59,9 @@ class AsyncRerank:
         observer: Observer | None = None,
         session: aiohttp.ClientSession | None = None,
         allow_http_hosts: Collection[str] = (),
+        proxies: Mapping[str, str | None] | None = None,
+        trust_env: bool | None = None,
+        extra_headers: Mapping[str, str] | None = None,
     ) -> None:
         """Checks everything that can be checked without a request.
 
@@ -70,7 +74,7 @@ class AsyncRerank:
             verify: How TLS certificates are checked: True or None: by the default trust store; a path: by that CA file
                 or folder; an ``ssl.SSLContext``; False: not at all.
             api_client: A client to share, which stays its maker's to close. It brings credentials, project, limits,
-                retries, timeouts and session, so none of these may be given beside it.
+                retries, timeouts, session, proxies and headers, so none of these may be given beside it.
             batching: How inputs are cut into requests.
             limits: The rate.
             retries: What is sent again.
@@ -78,17 +82,20 @@ class AsyncRerank:
             observer: Takes the events of `rerank_async.values.events` of every call, synchronously.
             session: Your own aiohttp session, which stays yours to close; its connector must not queue.
             allow_http_hosts: Hosts besides loopback to which plain http is accepted.
+            proxies: The proxy by the scheme of the target, ``http``, ``https`` or ``all``, such as
+                ``{"https": "http://user:password@proxy:3128"}``; ``{}``: none, whatever the environment says.
+            trust_env: Whether the environment names proxies where ``proxies`` is not given; see `AsyncAPIClient`.
+            extra_headers: Sent with each request to the service, not with those for tokens; a call's own win.
 
         Raises:
             InvalidArgumentError: Something is missing, contradictory or out of range; the message names it.
         """
-        credentials = sealed(credentials)  # so that this frame shows no secret
+        credentials, proxies = sealed(credentials), sealed_proxies(proxies)  # so that this frame shows no secret
         self._model_id = _checked_model(model_id)
         self._params = as_parameters(params)
         self._batching = _checked_batching(batching)
         self._observer = _checked_observer(observer)
         self._timeout: float | Default | None = DEFAULT
-        self._headers = _NO_HEADERS
         self._owned = api_client is None
         options: dict[str, Any] = {
             "credentials": credentials,
@@ -100,21 +107,13 @@ class AsyncRerank:
             "timeouts": timeouts,
             "session": session,
             "allow_http_hosts": allow_http_hosts or None,
+            "proxies": proxies,
+            "trust_env": trust_env,
+            "extra_headers": extra_headers,
         }
         given = {name: value for name, value in options.items() if value is not None}
-        if api_client is None:
-            self._api_client = AsyncAPIClient(**given)
-            return
-        if not isinstance(api_client, AsyncAPIClient):
-            raise InvalidTypeError(
-                f"api_client must be an AsyncAPIClient, not {type(api_client).__name__}", argument="api_client"
-            )
-        if given:
-            raise InvalidArgumentError(
-                f"api_client brings its own {next(iter(given))}; give it to the AsyncAPIClient instead",
-                argument=next(iter(given)),
-            )
-        self._api_client = api_client
+        self._api_client = AsyncAPIClient(**given) if api_client is None else _checked_client(api_client, given)
+        self._headers = _merged(self._api_client.headers, _CONTENT)
 
     @property
     def model_id(self) -> str:
@@ -234,7 +233,7 @@ class AsyncRerank:
         if timeout is not DEFAULT:
             view._timeout = timeout_seconds(timeout)
         if extra_headers is not None:
-            view._headers = {**self._headers, **header_fields(extra_headers)}
+            view._headers = _merged(self._headers, header_fields(extra_headers))
         if observer is not DEFAULT:
             view._observer = _checked_observer(observer)
         if batching is not DEFAULT:
@@ -321,13 +320,27 @@ class AsyncRerank:
         return timeout_seconds(timeout)
 
     def _request_headers(self, extra: Mapping[str, str] | None) -> Mapping[str, str]:
-        if extra is None and self._headers is _NO_HEADERS:
-            return _HEADERS
-        return {**_HEADERS, **self._headers, **(header_fields(extra) if extra is not None else {})}
+        return self._headers if extra is None else _merged(self._headers, header_fields(extra))
 
 
-# As aiohttp wants them, so that they are not converted for each request.
-_HEADERS: Mapping[str, str] = CIMultiDict({**BASE_HEADERS, "Content-Type": "application/json"})
+def _merged(headers: Mapping[str, str], others: Mapping[str, str]) -> Mapping[str, str]:
+    """Both, the others winning whatever their case."""
+    merged = CIMultiDict(headers)  # as aiohttp wants them, so that they are not converted for each request
+    merged.update(others)
+    return merged
+
+
+def _checked_client(api_client: object, given: Mapping[str, Any]) -> AsyncAPIClient:
+    if not isinstance(api_client, AsyncAPIClient):
+        raise InvalidTypeError(
+            f"api_client must be an AsyncAPIClient, not {type(api_client).__name__}", argument="api_client"
+        )
+    if given:
+        raise InvalidArgumentError(
+            f"api_client brings its own {next(iter(given))}; give it to the AsyncAPIClient instead",
+            argument=next(iter(given)),
+        )
+    return api_client
 
 
 def _checked_model(model_id: object) -> str:

@@ -8,7 +8,8 @@
     │   └── EventLoopError                         another event loop is using it
     ├── NoAnswerError                              no answer came
     │   ├── ConnectionFailedError (ConnectionError)  refused, reset, cut, name not found
-    │   │   └── CertificateError                   the TLS certificate was not accepted
+    │   │   ├── CertificateError                   the TLS certificate was not accepted
+    │   │   └── ProxyError                         the proxy refused
     │   ├── RequestTimeoutError   (TimeoutError)   one request took too long
     │   └── DeadlineExceededError (TimeoutError)   the call's deadline passed, or cannot be met
     ├── StatusError                                an answer with a bad status
@@ -22,6 +23,7 @@
     │   ├── RedirectError                          3xx: redirects are not followed
     │   └── ServiceError                           5xx
     └── BadAnswerError                             an answer that makes no sense
+        ├── AnswerTooLargeError                    larger than any honest one
         ├── DecodeError                            not the JSON that was expected
         └── IntegrityError                         indices or scores that cannot be right
 
@@ -31,6 +33,7 @@ Every error pickles, and holds neither a request object nor the text of a query 
 from __future__ import annotations
 
 __all__ = [
+    "AnswerTooLargeError",
     "AuthenticationError",
     "BadAnswerError",
     "BadRequestError",
@@ -48,6 +51,7 @@ __all__ = [
     "ModelNotSupportedError",
     "NoAnswerError",
     "PermissionDeniedError",
+    "ProxyError",
     "QuotaExceededError",
     "RateLimitError",
     "RedirectError",
@@ -120,6 +124,10 @@ class ConnectionFailedError(NoAnswerError, ConnectionError):
 
 class CertificateError(ConnectionFailedError):
     """The TLS certificate was not accepted. Never retried, and never answered by verifying less."""
+
+
+class ProxyError(ConnectionFailedError):
+    """The proxy refused: it asks for a name and password, or does not let this host through. Never retried."""
 
 
 class RequestTimeoutError(NoAnswerError, TimeoutError):
@@ -207,6 +215,10 @@ class BadAnswerError(RerankError):
         super().__init__(message)
         self.url = url
         self.trace = trace
+
+
+class AnswerTooLargeError(BadAnswerError):
+    """The answer is larger than any honest one, and was not read to its end. Never retried."""
 
 
 class DecodeError(BadAnswerError):

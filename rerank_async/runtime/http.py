@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-import ssl
 import warnings
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, NamedTuple
@@ -15,22 +14,31 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from rerank_async.errors import (
+    AnswerTooLargeError,
     CertificateError,
     ClientClosedError,
     ConnectionFailedError,
     InvalidArgumentError,
     InvalidTypeError,
+    ProxyError,
     RequestTimeoutError,
     RerankError,
 )
+from rerank_async.runtime.proxies import Proxies, Proxy
+from rerank_async.runtime.tls import Verify, checked_verify, ssl_of
 from rerank_async.runtime.watch import Watch
+from rerank_async.values.contract import TRANSACTION_HEADER
 from rerank_async.values.options import Timeouts
 from rerank_async.values.secret import Secret
 
 _CLOSED = "this client is closed; make a new one"
 _STREAM_FROM = 2**20  # bytes; aiohttp warns of larger bodies given as bytes
 
-Verify = bool | str | os.PathLike[str] | ssl.SSLContext | None
+ANSWER_LIMIT = 64 * 2**20
+"""Bytes of an answer, unpacked. The largest honest ones echo their request's texts, ``BatchOptions.max_bytes``."""
+
+TOKEN_ANSWER_LIMIT = 256 * 2**10
+"""Bytes of an answer of a token endpoint. Tokens are a few kB: headers have to carry them."""
 
 
 class Answer(NamedTuple):
@@ -50,7 +58,14 @@ class Http:
     What it made it closes, with the loop at the latest; what it was given it leaves alone.
     """
 
-    def __init__(self, *, verify: Verify, timeouts: Timeouts, session: aiohttp.ClientSession | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        verify: Verify,
+        timeouts: Timeouts,
+        session: aiohttp.ClientSession | None = None,
+        proxies: Proxies | None = None,
+    ) -> None:
         if session is not None and not isinstance(session, aiohttp.ClientSession):
             raise InvalidTypeError(
                 f"session must be an aiohttp.ClientSession, not {type(session).__name__}", argument="session"
@@ -59,7 +74,8 @@ class Http:
             raise InvalidArgumentError(
                 "verify has no effect on a session that is given: set ssl= on its connector", argument="verify"
             )
-        self._verify = _checked_verify(verify)
+        self._verify = checked_verify(verify)
+        self._proxies = proxies
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
         self._seconds = timeouts.request
         self._watch: Watch | None = None
@@ -77,23 +93,28 @@ class Http:
         headers: Mapping[str, str],
         authorization: Secret | None = None,
         body: bytes | Secret | None = None,
+        limit: int = ANSWER_LIMIT,
     ) -> Answer:
         """Sends one request and reads the whole answer, whatever its status. Redirects are not followed.
 
         Args:
             method: Such as ``"POST"``.
             url: The whole address.
-            headers: Without secrets.
+            headers: Without secrets. An ``X-Global-Transaction-Id`` is added where there is none.
             authorization: The Authorization header's value.
             body: The bytes to send; a Secret is sent as UTF-8.
+            limit: Bytes of the answer's body above which it is not read on.
 
         Raises:
             ConnectionFailedError: No connection, or it broke before the answer was whole.
             CertificateError: The certificate was not accepted.
+            ProxyError: The proxy refused.
             RequestTimeoutError: It took too long.
+            AnswerTooLargeError: The answer is above the limit.
             ClientClosedError: The session that was given is closed.
         """
         self.check()
+        proxy = None if self._proxies is None else self._proxies.of(url)
         session = self._given or self._session or await self._open()
         watch = self._watch or self._new_watch()
         watched = watch.enter()
@@ -102,20 +123,26 @@ class Http:
                 method,
                 url,
                 data=_payload(body),
-                headers=headers if authorization is None else _authorized(headers, authorization),
+                headers=_whole(headers, authorization, proxy if url.scheme == "http" else None),
                 allow_redirects=False,
                 raise_for_status=False,
                 timeout=self._timeout,
+                proxy=None if proxy is None else proxy.url,
+                proxy_headers=None if proxy is None else _proxy_headers(proxy),
             )
             # Reading to the end gives the connection back, and a read that fails closes it.
-            return Answer(response.status, response.headers, await response.read())
+            content = await _content(response, limit)
+            if content is not None and not (response.status == 407 and proxy is not None):
+                return Answer(response.status, response.headers, content)
+            error: RerankError = _unusable(response.status, proxy, url, limit)
+            cause: BaseException | None = None
         except asyncio.CancelledError:
             if not watched.is_all():
                 raise
-            error: RerankError = too_late(str(url.with_query(None)), "whole answer from", "request")
-            cause: BaseException | None = None
+            error = too_late(str(url.with_query(None)), "whole answer from", "request")
+            cause = None
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            error = ClientClosedError(_CLOSED) if self._closed else error_for(exc, url)
+            error = ClientClosedError(_CLOSED) if self._closed else error_for(exc, url, proxy)
             # aiohttp's errors about responses hold the request's headers, so they are not attached.
             cause = None if isinstance(exc, aiohttp.ClientResponseError) else _bare(exc)
         finally:
@@ -159,7 +186,7 @@ class Http:
     async def _open(self) -> aiohttp.ClientSession:
         session = aiohttp.ClientSession(
             # The gate bounds requests in flight, so the pool must never queue (docs/decisions.md, 6).
-            connector=aiohttp.TCPConnector(limit=0, ssl=_ssl_of(self._verify)),
+            connector=aiohttp.TCPConnector(limit=0, ssl=ssl_of(self._verify)),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         # A generator parked on the loop: asyncio.run closes it, and with it the session, before the loop is closed.
@@ -188,11 +215,53 @@ async def _keep(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
         await session.close()
 
 
-def _authorized(headers: Mapping[str, str], authorization: Secret) -> CIMultiDict[str]:
-    """The headers with the token. Called inline, so that no frame that waits holds the secret."""
+def _whole(headers: Mapping[str, str], authorization: Secret | None, proxy: Proxy | None) -> CIMultiDict[str]:
+    """The headers with an id, the token and what a forwarding proxy wants. Called inline: no frame that waits holds it."""
     whole = CIMultiDict(headers)
-    whole["Authorization"] = authorization.reveal()
+    if TRANSACTION_HEADER not in whole:
+        whole[TRANSACTION_HEADER] = os.urandom(16).hex()
+    if authorization is not None:
+        whole["Authorization"] = authorization.reveal()
+    if proxy is not None and proxy.authorization is not None:
+        whole["Proxy-Authorization"] = proxy.authorization.reveal()
     return whole
+
+
+def _proxy_headers(proxy: Proxy) -> dict[str, str]:
+    # As a header: aiohttp's proxy_auth would show in the repr of its errors, by their connection key.
+    return {} if proxy.authorization is None else {"Proxy-Authorization": proxy.authorization.reveal()}
+
+
+async def _content(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+    """The body, unpacked; None: it is above the limit, and the connection was closed."""
+    length = response.content_length
+    if length is not None and length <= limit and "Content-Encoding" not in response.headers:
+        return await response.read()
+    content = bytearray()
+    try:
+        if length is None or length <= limit:
+            async for part in response.content.iter_any():
+                content += part
+                if len(content) > limit:
+                    break
+            else:
+                return bytes(content)
+    except BaseException:
+        response.close()
+        raise
+    response.close()
+    return None
+
+
+def _unusable(status: int, proxy: Proxy | None, url: URL, limit: int) -> RerankError:
+    where = str(url.with_query(None))
+    if status == 407 and proxy is not None:
+        return ProxyError(f"cannot reach {where}: {proxy.wants_credentials()}", url=where)
+    return AnswerTooLargeError(
+        f"the answer of {where} (status {status}) is larger than {limit:,} bytes, which no honest one is; "
+        "it was not read to its end. Check the URL",
+        url=where,
+    )
 
 
 def _payload(body: bytes | Secret | None) -> Any:
@@ -201,50 +270,23 @@ def _payload(body: bytes | Secret | None) -> Any:
     return io.BytesIO(body) if body is not None and len(body) >= _STREAM_FROM else body
 
 
-def _checked_verify(verify: Verify) -> Verify:
-    if verify is None or isinstance(verify, bool | ssl.SSLContext):
-        return verify
-    if not isinstance(verify, str | os.PathLike):
-        raise InvalidTypeError(
-            f"verify must be True, False, a path or an ssl.SSLContext, not {type(verify).__name__}", argument="verify"
-        )
-    if not os.path.exists(verify):  # noqa: PTH110 - verify may be any os.PathLike
-        raise InvalidArgumentError(
-            f"verify: there is no file or folder {os.fspath(verify)!r}; give a CA file (PEM) or a folder of them",
-            argument="verify",
-        )
-    return verify
-
-
-def _ssl_of(verify: Verify) -> ssl.SSLContext | bool:
-    if verify is None or isinstance(verify, bool | ssl.SSLContext):
-        return True if verify is None else verify
-    path = os.fspath(verify)
-    try:
-        if os.path.isdir(path):  # noqa: PTH112 - as above
-            return ssl.create_default_context(capath=path)
-        return ssl.create_default_context(cafile=path)
-    except (ssl.SSLError, OSError) as exc:
-        raise InvalidArgumentError(
-            f"verify: {path!r} is not a readable CA file (PEM): {exc}", argument="verify"
-        ) from exc
-
-
 def too_late(where: str, what: str, option: str) -> RequestTimeoutError:
     """The error for what took longer than an option of `Timeouts` allows."""
     return RequestTimeoutError(f"no {what} {where} in time (Timeouts.{option})", url=where)
 
 
-def error_for(exc: BaseException, url: URL) -> RerankError:
+def error_for(exc: BaseException, url: URL, proxy: Proxy | None = None) -> RerankError:
     """Our error for an exception of aiohttp or the system below it."""
     where = str(url.with_query(None))
     if isinstance(exc, aiohttp.ClientConnectorCertificateError | aiohttp.ServerFingerprintMismatch):
         reason = getattr(exc, "certificate_error", exc)
         return CertificateError(
-            f"the TLS certificate of {url.host} was not accepted for {where}: {reason}. If its CA is your own, "
+            f"the TLS certificate of {exc.host} was not accepted for {where}: {reason}. If its CA is your own, "
             "pass verify='/path/to/ca.pem'",
             url=where,
         )
+    if isinstance(exc, aiohttp.ClientHttpProxyError) and proxy is not None:
+        return _refused_by(proxy, exc.status, exc.message, where)
     if isinstance(exc, TimeoutError):
         early = isinstance(exc, aiohttp.ConnectionTimeoutError)
         return too_late(where, "connection to" if early else "whole answer from", "connect" if early else "request")
@@ -253,6 +295,8 @@ def error_for(exc: BaseException, url: URL) -> RerankError:
         # asyncio words it by its own calls; those of name look-ups (negative numbers) are good.
         reason = os.strerror(number) if number is not None and number > 0 else exc.os_error.strerror or exc.os_error
         message = f"cannot connect to {where}: {reason}. Check the URL, the network and that the service is up"
+        if isinstance(exc, aiohttp.ClientProxyConnectionError) and proxy is not None:
+            message = f"cannot connect to the proxy {proxy.url} ({proxy.source}) for {where}: {reason}"
     elif isinstance(exc, aiohttp.ClientPayloadError):
         message = f"the connection broke in the middle of the answer of {where}"
     else:
@@ -260,6 +304,13 @@ def error_for(exc: BaseException, url: URL) -> RerankError:
         if isinstance(exc, aiohttp.ClientResponseError):
             message = f"{where} answered something that is not HTTP: {exc.message}"
     return ConnectionFailedError(message, url=where)
+
+
+def _refused_by(proxy: Proxy, status: int, reason: str, where: str) -> ConnectionFailedError:
+    if status == 407:
+        return ProxyError(f"cannot reach {where}: {proxy.wants_credentials()}", url=where)
+    message = f"the proxy {proxy.url} ({proxy.source}) did not open the way to {where}: {status} {reason}"
+    return (ConnectionFailedError if status >= 500 else ProxyError)(message, url=where)
 
 
 def _bare(exc: BaseException) -> BaseException:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from rerank_async import errors
 from rerank_async.errors import (
+    AnswerTooLargeError,
     AuthenticationError,
     BadRequestError,
     CertificateError,
@@ -20,6 +21,7 @@ from rerank_async.errors import (
     InvalidArgumentError,
     ModelNotSupportedError,
     PermissionDeniedError,
+    ProxyError,
     QuotaExceededError,
     RateLimitError,
     RedirectError,
@@ -69,7 +71,9 @@ FINAL = [
     RedirectError("x", status=307),
     StatusError("x", status=204),
     AuthenticationError("x", status=400),
+    AnswerTooLargeError("x"),
     CertificateError("x"),
+    ProxyError("x"),
     DeadlineExceededError("x"),
     ClientClosedError("x"),
     InvalidArgumentError("x"),
