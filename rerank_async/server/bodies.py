@@ -94,3 +94,8 @@ def identity_error(code: str, message: str) -> dict[str, Any]:
             "clusterName": "local",
         },
     }
+
+
+def platform_error(code: str, message: str) -> dict[str, Any]:
+    """Give an error body of a Cloud Pak's or AWS's token route. Its shape is not documented; it carries a ``message``."""
+    return {"code": code, "message": message}
