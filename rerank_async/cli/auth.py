@@ -1,0 +1,185 @@
+"""``rerank-async auth check``: whether the way in leads anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import attrs
+import click
+from yarl import URL
+
+from rerank_async.cli.connection import Target, access
+from rerank_async.cli.exits import TABLE
+from rerank_async.cli.output import Column, write_json, write_rows
+from rerank_async.errors import DecodeError, RerankError, StatusError
+from rerank_async.policy.json_codec import codec
+from rerank_async.policy.wire_errors import error_of
+from rerank_async.values.platforms import platform_url
+
+if TYPE_CHECKING:
+    from rerank_async.api_client import AsyncAPIClient
+
+_COLUMNS = (Column("what"), Column("result"))
+
+
+@click.group()
+def auth() -> None:
+    """Look at the credentials."""
+
+
+@auth.command(epilog=TABLE)
+@click.option("--json", "as_json", is_flag=True, help="The same as one JSON object.")
+@click.option("--url", help="The service's address.  [default: WATSONX_URL]")
+@click.option("--project-id", metavar="ID", help="The project.  [default: WATSONX_PROJECT_ID]")
+@click.option("--space-id", metavar="ID", help="The space, instead of a project.  [default: WATSONX_SPACE_ID]")
+@click.option(
+    "--credentials",
+    metavar="FILE",
+    help="A JSON object with the fields of Credentials, instead of the environment; - for standard input.",
+)
+@click.option("--local", is_flag=True, help="Try it on this machine: starts a local server for the call.")
+def check(
+    *,
+    as_json: bool,
+    url: str | None,
+    project_id: str | None,
+    space_id: str | None,
+    credentials: str | None,
+    local: bool,
+) -> None:
+    """Try the way in: get a token, ask the service for its models, look up the project or space.
+
+    Says which flow and endpoint were used, when the token expires, and what could be reached. Nothing is ranked, so it
+    costs nothing. No key, password or token is shown.
+
+    \b
+    rerank-async auth check
+    rerank-async auth check --credentials cloud-pak.json --json
+    """  # noqa: D301 - click reads the backspace: it keeps the lines below from being wrapped
+    target = Target(url=url, project_id=project_id, space_id=space_id, local=local, credentials=credentials)
+    findings = Findings()
+    try:
+        asyncio.run(_check(target, findings))
+    except RerankError as error:
+        findings.fail(error)
+        raise
+    finally:
+        if as_json and findings.parts:
+            write_json({"ok": findings.ok, **findings.parts})
+        elif findings.rows:
+            write_rows(_COLUMNS, findings.rows)
+
+
+@attrs.define
+class Findings:
+    """What was found so far, in words and for programs.
+
+    Attributes:
+        rows: Of what, and the result in words.
+        parts: By name, for JSON.
+        step: What is being tried.
+        ok: Whether all of it worked.
+    """
+
+    rows: list[tuple[str, str]] = attrs.Factory(list)
+    parts: dict[str, Any] = attrs.Factory(dict)
+    step: str = "credentials"
+    ok: bool = False
+
+    def add(self, what: str, words: str, **parts: Any) -> None:
+        """One finding."""
+        self.rows.append((what, words))
+        self.parts |= parts
+
+    def fail(self, error: RerankError) -> None:
+        """What was being tried has failed; the error itself goes to standard error."""
+        self.rows.append((self.step, "failed"))
+        found: dict[str, Any] = {"step": self.step, "type": type(error).__name__, "message": str(error)}
+        if isinstance(error, StatusError):
+            found |= {"status": error.status, "code": error.code, "trace": error.trace}
+        self.parts["error"] = found
+
+
+async def _check(target: Target, findings: Findings) -> None:
+    from rerank_async.api_client import AsyncAPIClient
+
+    async with (
+        access(target, preload=None) as way,
+        AsyncAPIClient(way.credentials, way.project_id, way.space_id) as client,
+    ):
+        flow = client.way_in
+        findings.add("way in", f"{flow.words} ({flow.name})", flow=flow.name)
+        findings.add("endpoint", flow.endpoint or "none: no token is asked for", endpoint=flow.endpoint)
+        steps: tuple[tuple[str, Callable[[AsyncAPIClient, Findings], Awaitable[None]]], ...] = (
+            ("token", _token),
+            ("service", _service),
+            ("project" if client.project_id is not None else "space", _place),
+        )
+        for findings.step, step in steps:
+            await step(client, findings)
+        findings.ok = True
+
+
+async def _token(client: AsyncAPIClient, findings: Findings) -> None:
+    channel = client.channel()
+    token = await channel.tokens.get()
+    left = token.expires_at - channel.clock.now()
+    if math.isinf(left):
+        findings.add("token", "it does not say when it expires", token={"expires_in": None, "expires_at": None})
+        return
+    moment = datetime.fromtimestamp(time.time() + left, UTC)
+    findings.add(
+        "token",
+        f"good until {moment:%Y-%m-%d %H:%M:%S} UTC, {_length(left)} from now",
+        token={"expires_in": round(left, 1), "expires_at": f"{moment:%Y-%m-%dT%H:%M:%SZ}"},
+    )
+
+
+async def _service(client: AsyncAPIClient, findings: Findings) -> None:
+    specs = await client.model_specs()
+    count = "1 model" if len(specs) == 1 else f"{len(specs)} models"
+    findings.add(
+        "service", f"{client.url} answers: {count} can rerank", service={"url": client.url, "models": len(specs)}
+    )
+
+
+async def _place(client: AsyncAPIClient, findings: Findings) -> None:
+    kind, place_id = findings.step, client.project_id or client.space_id or ""
+    platform = platform_url(client.url)
+    part: dict[str, Any] = {"kind": kind, "id": place_id, "platform": platform, "reachable": None}
+    if platform is None:
+        words = f"{place_id} was not looked up: no platform is known for {client.url}"
+        findings.add(kind, words, place=part)
+        return
+    channel = client.channel()
+    token = await channel.tokens.get()
+    # The id is one segment of the path, whatever it holds.
+    where = f"{platform}/v2/{kind}s/{quote(place_id, safe='')}"
+    answer = await channel.http.send(
+        "GET", URL(where, encoded=True), headers=client.headers, authorization=token.authorization
+    )
+    if answer.status != 200:
+        raise error_of(answer.status, answer.headers, answer.body, where)
+    name = _name(answer.body, where)
+    findings.add(kind, f"{place_id} can be reached: {name!r}", place={**part, "reachable": True, "name": name})
+
+
+def _name(body: bytes, where: str) -> str | None:
+    try:
+        value = codec().loads(body)
+        name = value["entity"]["name"]
+    except (ValueError, LookupError, TypeError) as exc:
+        raise DecodeError(f"{where} answered 200 with something that describes no project or space", url=where) from exc
+    return name if isinstance(name, str) else None
+
+
+def _length(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
