@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 from multidict import CIMultiDict
 from yarl import URL
 
-from rerank_async.auth import IamApiKey, choose_flow
+from rerank_async.auth import Flow, IamApiKey, choose_flow
 from rerank_async.errors import ClientClosedError, DecodeError, EventLoopError, InvalidArgumentError, InvalidTypeError
 from rerank_async.exchange import Channel, Checks
 from rerank_async.policy.limiting import WindowLimiter
@@ -93,7 +93,7 @@ class AsyncAPIClient:
                 "allow_http_hosts must be a tuple of host names, not a str", argument="allow_http_hosts"
             )
         check_scheme(credentials.url, "credentials.url", allow_http_hosts)
-        flow = choose_flow(credentials)
+        self._flow = flow = choose_flow(credentials)
         if isinstance(flow, IamApiKey):
             check_scheme(flow.url, "credentials.auth_url", allow_http_hosts)
         self._project_id, self._space_id = project_or_space(project_id, space_id)
@@ -130,6 +130,11 @@ class AsyncAPIClient:
     def url(self) -> str:
         """The service's address."""
         return self._url
+
+    @property
+    def flow(self) -> Flow:
+        """The way in that was chosen. For use inside this package."""
+        return self._flow
 
     @property
     def project_id(self) -> str | None:

@@ -14,6 +14,7 @@ import attrs
 import click
 from yarl import URL
 
+from rerank_async.auth import Flow, IamApiKey
 from rerank_async.cli.connection import Target, access
 from rerank_async.cli.exits import TABLE
 from rerank_async.cli.output import Column, write_json, write_rows
@@ -25,6 +26,16 @@ from rerank_async.values.platforms import platform_url
 if TYPE_CHECKING:
     from rerank_async.api_client import AsyncAPIClient
 
+_WORDS = {
+    "iam": "an API key of IBM Cloud, exchanged at its IAM",
+    "bearer": "a token that was given and cannot be renewed",
+    "function": "a function of your own that returns tokens",
+    "trusted_profile": "a trusted profile of IBM Cloud",
+    "cp4d": "a user of Cloud Pak for Data",
+    "cp4d_iam": "a user of Cloud Pak for Data with IAM integration",
+    "zen": "a Zen API key of Cloud Pak for Data, sent as it is",
+    "mcsp": "an API key, exchanged at AWS (MCSP)",
+}
 _COLUMNS = (Column("what"), Column("result"))
 
 
@@ -113,9 +124,9 @@ async def _check(target: Target, findings: Findings) -> None:
         access(target, preload=None) as way,
         AsyncAPIClient(way.credentials, way.project_id, way.space_id) as client,
     ):
-        flow = client.way_in
-        findings.add("way in", f"{flow.words} ({flow.name})", flow=flow.name)
-        findings.add("endpoint", flow.endpoint or "none: no token is asked for", endpoint=flow.endpoint)
+        name, endpoint = _way_in(client.flow)
+        findings.add("way in", f"{_WORDS[name]} ({name})", flow=name)
+        findings.add("endpoint", endpoint or "none: no token is asked for", endpoint=endpoint)
         steps: tuple[tuple[str, Callable[[AsyncAPIClient, Findings], Awaitable[None]]], ...] = (
             ("token", _token),
             ("service", _service),
@@ -124,6 +135,10 @@ async def _check(target: Target, findings: Findings) -> None:
         for findings.step, step in steps:
             await step(client, findings)
         findings.ok = True
+
+
+def _way_in(flow: Flow) -> tuple[str, str | None]:
+    return ("iam", flow.url) if isinstance(flow, IamApiKey) else ("bearer", None)
 
 
 async def _token(client: AsyncAPIClient, findings: Findings) -> None:

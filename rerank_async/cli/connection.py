@@ -23,16 +23,23 @@ class Target:
         project_id: The project; None: from the environment.
         space_id: The space instead of a project; likewise.
         local: Start a server for this call instead.
+        credentials: A JSON file with the fields of `Credentials`, ``-`` for standard input; None: from the environment.
     """
 
     url: str | None = None
     project_id: str | None = None
     space_id: str | None = None
     local: bool = False
+    credentials: str | None = None
 
     def __attrs_post_init__(self) -> None:
         """Refuses options that would have no effect."""
-        given = {"--url": self.url, "--project-id": self.project_id, "--space-id": self.space_id}
+        given = {
+            "--url": self.url,
+            "--project-id": self.project_id,
+            "--space-id": self.space_id,
+            "--credentials": self.credentials,
+        }
         for name, value in given.items():
             if self.local and value is not None:
                 raise InputError(f"--local brings its own server, so {name} has no effect; leave one of them out")
