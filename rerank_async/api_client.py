@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import warnings
 from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from yarl import URL
 
-from rerank_async.auth import IamApiKey, choose_flow
+from rerank_async.auth import asked, choose_flow, notes_on
 from rerank_async.errors import ClientClosedError, DecodeError, EventLoopError, InvalidArgumentError, InvalidTypeError
 from rerank_async.exchange import Channel, Checks
 from rerank_async.policy.limiting import WindowLimiter
@@ -19,6 +20,7 @@ from rerank_async.runtime.clock import MonotonicClock
 from rerank_async.runtime.gate import Gate
 from rerank_async.runtime.http import Http
 from rerank_async.runtime.logs import configure_from_env
+from rerank_async.runtime.token_store import TokenStore
 from rerank_async.runtime.tokens import tokens_for
 from rerank_async.values.contract import API_VERSION, MODEL_SPECS_PATH, RERANK_PATH, RERANK_SPECS_FILTER
 from rerank_async.values.credentials import Credentials, project_or_space, sealed
@@ -56,6 +58,7 @@ class AsyncAPIClient:
         timeouts: Timeouts | None = None,
         session: aiohttp.ClientSession | None = None,
         allow_http_hosts: Collection[str] = (),
+        tokens: TokenStore | None = None,
     ) -> None:
         """Checks everything that can be checked without a request.
 
@@ -70,6 +73,8 @@ class AsyncAPIClient:
             timeouts: Time limits.
             session: Your own session, which stays yours to close; its connector must not queue.
             allow_http_hosts: Hosts besides loopback to which plain http is accepted.
+            tokens: Where tokens are kept: give one `MemoryTokenStore` to several clients, and those with the same
+                credentials share the token and its exchange. None: a store of its own.
 
         Raises:
             InvalidArgumentError: Something is missing, contradictory or out of range; the message names it.
@@ -83,8 +88,13 @@ class AsyncAPIClient:
             )
         check_scheme(credentials.url, "credentials.url", allow_http_hosts)
         flow = choose_flow(credentials)
-        if isinstance(flow, IamApiKey):
-            check_scheme(flow.url, "credentials.auth_url", allow_http_hosts)
+        for url in asked(flow):
+            check_scheme(url, "the token endpoint", allow_http_hosts)
+        note = notes_on(credentials)
+        if note is not None:
+            warnings.warn(note, UserWarning, stacklevel=2)
+        if project_id is None and space_id is None:
+            project_id, space_id = credentials.project_id, credentials.space_id
         self._project_id, self._space_id = project_or_space(project_id, space_id)
         self._timeouts = _option(timeouts, Timeouts, "timeouts")
         self._limits = _option(limits, LimitOptions, "limits")
@@ -101,7 +111,7 @@ class AsyncAPIClient:
         where = self._url + RERANK_PATH
         self._channel = Channel(
             http=http,
-            tokens=tokens_for(flow, http, retries, clock),
+            tokens=tokens_for(flow, http, retries, clock, store=_checked_store(tokens)),
             gate=Gate(limiter, self._limits.max_concurrency, clock),
             clock=clock,
             retries=retries,
@@ -270,6 +280,15 @@ def _option(value: _T | None, kind: type[_T], argument: str) -> _T:
     if not isinstance(value, kind):
         raise InvalidTypeError(f"{argument} must be a {kind.__name__}, not {type(value).__name__}", argument=argument)
     return value
+
+
+def _checked_store(tokens: object) -> Any:
+    if tokens is not None and not all(callable(getattr(tokens, name, None)) for name in ("get", "put", "drop")):
+        raise InvalidTypeError(
+            f"tokens must be a MemoryTokenStore, or have its get, put and drop, not {type(tokens).__name__}",
+            argument="tokens",
+        )
+    return tokens
 
 
 def _checked_version(value: object) -> str:
