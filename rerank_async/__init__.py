@@ -12,6 +12,7 @@ from rerank_async import errors
 from rerank_async.api_client import AsyncAPIClient
 from rerank_async.client import AsyncRerank
 from rerank_async.errors import RerankError
+from rerank_async.runtime.token_store import MemoryTokenStore, Token, TokenStore
 from rerank_async.values.credentials import Credentials
 from rerank_async.values.events import Answered, Event, Failed, Merged, Observer, Queued, Retried, Sent, Throttled
 from rerank_async.values.models import RerankModels
@@ -42,6 +43,7 @@ __all__ = [
     "Failed",
     "LimitOptions",
     "LimitStatus",
+    "MemoryTokenStore",
     "Merged",
     "ModelSpec",
     "Observer",
@@ -60,6 +62,8 @@ __all__ = [
     "ServiceWarning",
     "Throttled",
     "Timeouts",
+    "Token",
+    "TokenStore",
     "__version__",
     "errors",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import warnings
 from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 from multidict import CIMultiDict
 from yarl import URL
 
-from rerank_async.auth import Flow, IamApiKey, choose_flow
+from rerank_async.auth import Flow, asked, choose_flow, notes_on
 from rerank_async.errors import ClientClosedError, DecodeError, EventLoopError, InvalidArgumentError, InvalidTypeError
 from rerank_async.exchange import Channel, Checks
 from rerank_async.policy.limiting import WindowLimiter
@@ -21,6 +22,7 @@ from rerank_async.runtime.gate import Gate
 from rerank_async.runtime.http import Http
 from rerank_async.runtime.logs import configure_from_env
 from rerank_async.runtime.proxies import proxies_for, sealed_proxies
+from rerank_async.runtime.token_store import TokenStore
 from rerank_async.runtime.tokens import tokens_for
 from rerank_async.values.checks import header_fields
 from rerank_async.values.contract import API_VERSION, MODEL_SPECS_PATH, RERANK_PATH, RERANK_SPECS_FILTER
@@ -59,6 +61,7 @@ class AsyncAPIClient:
         timeouts: Timeouts | None = None,
         session: aiohttp.ClientSession | None = None,
         allow_http_hosts: Collection[str] = (),
+        tokens: TokenStore | None = None,
         proxies: Mapping[str, str | None] | None = None,
         trust_env: bool | None = None,
         extra_headers: Mapping[str, str] | None = None,
@@ -76,8 +79,11 @@ class AsyncAPIClient:
             timeouts: Time limits.
             session: Your own session, which stays yours to close; its connector must not queue.
             allow_http_hosts: Hosts besides loopback to which plain http is accepted.
-            proxies: The proxy by the scheme of the target: ``{"https": "http://user:password@proxy:3128"}``; names are
-                ``http``, ``https`` and ``all``. Token requests take it too. ``{}``: none, whatever the environment says.
+            tokens: Where tokens are kept: give one `MemoryTokenStore` to several clients, and those with the same
+                credentials share the token and its exchange. None: a store of its own.
+            proxies: The proxy by the scheme of the target, instead of the credentials' ``proxies``:
+                ``{"https": "http://user:password@proxy:3128"}``; names are ``http``, ``https`` and ``all``. Token
+                requests take it too. ``{}``: none, whatever the environment says.
             trust_env: Whether to read ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` where ``proxies``
                 is not given. Loopback never takes a proxy from there. None: yes, unless a ``session`` is given.
             extra_headers: Sent with each request to the service, not with those for tokens; a call's own win.
@@ -94,8 +100,13 @@ class AsyncAPIClient:
             )
         check_scheme(credentials.url, "credentials.url", allow_http_hosts)
         self._flow = flow = choose_flow(credentials)
-        if isinstance(flow, IamApiKey):
-            check_scheme(flow.url, "credentials.auth_url", allow_http_hosts)
+        for url in asked(flow):
+            check_scheme(url, "the token endpoint", allow_http_hosts)
+        note = notes_on(credentials)
+        if note is not None:
+            warnings.warn(note, UserWarning, stacklevel=2)
+        if project_id is None and space_id is None:
+            project_id, space_id = credentials.project_id, credentials.space_id
         self._project_id, self._space_id = project_or_space(project_id, space_id)
         self._timeouts = _option(timeouts, Timeouts, "timeouts")
         self._limits = _option(limits, LimitOptions, "limits")
@@ -107,14 +118,16 @@ class AsyncAPIClient:
             verify=verify if verify is not None or session is not None else credentials.verify,
             timeouts=self._timeouts,
             session=session,
-            proxies=proxies_for(proxies, trust_env=_trusted(trust_env, session)),
+            proxies=proxies_for(
+                credentials.proxies if proxies is None else proxies, trust_env=_trusted(trust_env, session)
+            ),
         )
         self._headers = _with_extra(extra_headers)
         limiter = WindowLimiter(self._limits.requests_per_second, self._limits.burst)
         where = self._url + RERANK_PATH
         self._channel = Channel(
             http=http,
-            tokens=tokens_for(flow, http, retries, clock),
+            tokens=tokens_for(flow, http, retries, clock, store=_checked_store(tokens)),
             gate=Gate(limiter, self._limits.max_concurrency, clock),
             clock=clock,
             retries=retries,
@@ -308,6 +321,15 @@ def _option(value: _T | None, kind: type[_T], argument: str) -> _T:
     if not isinstance(value, kind):
         raise InvalidTypeError(f"{argument} must be a {kind.__name__}, not {type(value).__name__}", argument=argument)
     return value
+
+
+def _checked_store(tokens: object) -> Any:
+    if tokens is not None and not all(callable(getattr(tokens, name, None)) for name in ("get", "put", "drop")):
+        raise InvalidTypeError(
+            f"tokens must be a MemoryTokenStore, or have its get, put and drop, not {type(tokens).__name__}",
+            argument="tokens",
+        )
+    return tokens
 
 
 def _checked_version(value: object) -> str:

@@ -17,7 +17,7 @@ from rerank_async.policy.retrying import Again, Decision, GiveUp, NewToken, Paus
 from rerank_async.policy.statistics import stats_of
 from rerank_async.policy.wire import encode_body
 from rerank_async.runtime.gate import Permit
-from rerank_async.runtime.tokens import Token
+from rerank_async.runtime.token_store import Token
 from rerank_async.values.events import Event, Failed, Merged, Observer, Queued, Retried, Throttled
 from rerank_async.values.response import NO_EXTRA, RerankResponse
 

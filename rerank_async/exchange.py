@@ -14,7 +14,8 @@ from rerank_async.policy.wire_errors import trace_of
 from rerank_async.runtime.clock import Clock
 from rerank_async.runtime.gate import Gate, Permit
 from rerank_async.runtime.http import Http
-from rerank_async.runtime.tokens import Token, Tokens
+from rerank_async.runtime.token_store import Token
+from rerank_async.runtime.tokens import Tokens
 from rerank_async.values.events import Answered, Event, Sent
 from rerank_async.values.options import RetryOptions
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+import warnings
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,9 @@ import attrs
 import click
 from yarl import URL
 
-from rerank_async.auth import Flow, IamApiKey
-from rerank_async.cli.connection import Target, access
-from rerank_async.cli.exits import TABLE
+from rerank_async.auth import GivenToken, ZenApiKey
+from rerank_async.cli.connection import Access, Target, access
+from rerank_async.cli.exits import TABLE, note
 from rerank_async.cli.output import Column, write_json, write_rows
 from rerank_async.errors import DecodeError, RerankError, StatusError
 from rerank_async.policy.json_codec import codec
@@ -84,7 +85,7 @@ def check(
         if as_json and findings.parts:
             write_json({"ok": findings.ok, **findings.parts})
         elif findings.rows:
-            write_rows(_COLUMNS, findings.rows)
+            write_rows(_COLUMNS, [*findings.rows.items()])
 
 
 @attrs.define
@@ -92,25 +93,30 @@ class Findings:
     """What was found so far, in words and for programs.
 
     Attributes:
-        rows: Of what, and the result in words.
+        rows: Of what the result in words.
         parts: By name, for JSON.
         step: What is being tried.
         ok: Whether all of it worked.
     """
 
-    rows: list[tuple[str, str]] = attrs.Factory(list)
+    rows: dict[str, str] = attrs.Factory(dict)
     parts: dict[str, Any] = attrs.Factory(dict)
     step: str = "credentials"
     ok: bool = False
 
     def add(self, what: str, words: str, **parts: Any) -> None:
-        """One finding."""
-        self.rows.append((what, words))
+        """One finding; a later one of the same takes its place."""
+        self.rows[what] = words
         self.parts |= parts
+
+    def way(self, name: str, endpoint: str) -> None:
+        """Which way in is taken."""
+        self.add("way in", f"{_WORDS[name]} ({name})", flow=name)
+        self.add("endpoint", endpoint or "none: no endpoint is asked for a token", endpoint=endpoint or None)
 
     def fail(self, error: RerankError) -> None:
         """What was being tried has failed; the error itself goes to standard error."""
-        self.rows.append((self.step, "failed"))
+        self.rows[self.step] = "failed"
         found: dict[str, Any] = {"step": self.step, "type": type(error).__name__, "message": str(error)}
         if isinstance(error, StatusError):
             found |= {"status": error.status, "code": error.code, "trace": error.trace}
@@ -118,15 +124,8 @@ class Findings:
 
 
 async def _check(target: Target, findings: Findings) -> None:
-    from rerank_async.api_client import AsyncAPIClient
-
-    async with (
-        access(target, preload=None) as way,
-        AsyncAPIClient(way.credentials, way.project_id, way.space_id) as client,
-    ):
-        name, endpoint = _way_in(client.flow)
-        findings.add("way in", f"{_WORDS[name]} ({name})", flow=name)
-        findings.add("endpoint", endpoint or "none: no token is asked for", endpoint=endpoint)
+    async with access(target, preload=None) as way, _client(way) as client:
+        findings.way(client.flow.name, getattr(client.flow, "url", ""))
         steps: tuple[tuple[str, Callable[[AsyncAPIClient, Findings], Awaitable[None]]], ...] = (
             ("token", _token),
             ("service", _service),
@@ -137,21 +136,37 @@ async def _check(target: Target, findings: Findings) -> None:
         findings.ok = True
 
 
-def _way_in(flow: Flow) -> tuple[str, str | None]:
-    return ("iam", flow.url) if isinstance(flow, IamApiKey) else ("bearer", None)
+def _client(way: Access) -> AsyncAPIClient:
+    from rerank_async.api_client import AsyncAPIClient
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        client = AsyncAPIClient(way.credentials, way.project_id, way.space_id)
+    for warning in caught:
+        note(f"warning: {warning.message}")
+    return client
 
 
 async def _token(client: AsyncAPIClient, findings: Findings) -> None:
-    channel = client.channel()
+    channel, flow = client.channel(), client.flow
     token = await channel.tokens.get()
+    granted = channel.tokens.granted
+    if granted is not None:
+        findings.way(granted.flow, granted.url)  # which may be another than the one that was tried first
     left = token.expires_at - channel.clock.now()
+    if isinstance(flow, GivenToken):
+        end = flow.expires_at()
+        left = math.inf if end is None else end - time.time()
     if math.isinf(left):
-        findings.add("token", "it does not say when it expires", token={"expires_in": None, "expires_at": None})
+        words = "does not expire" if isinstance(flow, ZenApiKey) else "it does not say when it expires"
+        findings.add("token", words, token={"expires_in": None, "expires_at": None})
         return
     moment = datetime.fromtimestamp(time.time() + left, UTC)
     findings.add(
         "token",
-        f"good until {moment:%Y-%m-%d %H:%M:%S} UTC, {_length(left)} from now",
+        f"good until {moment:%Y-%m-%d %H:%M:%S} UTC, {_length(left)} from now"
+        if left > 0
+        else f"expired at {moment:%Y-%m-%d %H:%M:%S} UTC, and cannot be renewed here",
         token={"expires_in": round(left, 1), "expires_at": f"{moment:%Y-%m-%dT%H:%M:%SZ}"},
     )
 
