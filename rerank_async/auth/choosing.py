@@ -147,10 +147,10 @@ def _lacking(credentials: Credentials, name: str) -> list[str]:
 
 def _complaint(credentials: Credentials, name: str, lacking: list[str]) -> str:
     host = host_of(credentials.url)
+    found = ", ".join(_given(credentials)) or "nothing else"
+    words = f"credentials for {host} (flow {name!r}) lack {' and '.join(lacking)}; found: {found}"
     if name == "iam" and credentials.flow is None:
-        lacking = ["api_key or token"]
-    found = ", ".join(_given(credentials)) or "none of them"
-    words = f"credentials for {host} (flow {name!r}): {' and '.join(lacking)} missing; found: {found}"
+        words = f"credentials for {host} hold neither api_key nor token; found: {found}"
     if credentials.flow is not None:
         return words
     if name in {"iam", "trusted_profile", "mcsp"}:

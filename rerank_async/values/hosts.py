@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from enum import Enum
 from urllib.parse import urlsplit
@@ -145,6 +144,8 @@ def _correction(found: re.Match[str], regions: tuple[str, ...], known: frozenset
     region = found["region"]
     if region in known:
         return None
+    import difflib  # noqa: PLC0415 - only a mistake needs it
+
     if domain.startswith("ml") and region in AWS_REGIONS:
         return f"has a region of AWS; did you mean 'https://{region}.aws.wxai.ibm.com'?"
     near = _OTHER_NAMES.get(region) or next(iter(difflib.get_close_matches(region, regions, n=1, cutoff=0.4)), "")
