@@ -100,15 +100,6 @@ async def test_a_token_route_that_fails_twice_is_asked_again(way, fault):
     assert server.counts.faults[fault] == 2
 
 
-async def test_a_guessed_address_of_the_foundational_services_falls_back_to_the_older_sign_in():
-    """A host of a Cloud Pak, from which an address is guessed that is not there."""
-    way = WAYS["cp4d_password"]
-    async with serve(**SETTINGS) as server, way_client(server, way) as client:
-        assert await rank_bread(client) == BREAD
-        granted = client.api_client.channel().tokens.granted
-        assert (granted.flow, granted.url) == ("cp4d", server.url + way.path)
-
-
 @EVERY
 async def test_which_flow_is_used_is_told(way):
     async with serve(**SETTINGS) as server, way_client(server, way) as client:

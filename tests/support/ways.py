@@ -42,7 +42,7 @@ AUTHORIZE = "/icp4d-api/v1/authorize"
 WAYS = {
     "iam": Way(lambda server: {"api_key": API_KEY}, IAM, 1, "iam"),
     "bearer": Way(lambda server: {"token": server.issue_token()}, None, 0, "bearer"),
-    "function": Way(lambda server: {"token_function": lambda: server.issue_token()}, None, 0, "function"),
+    "function": Way(lambda server: {"token_function": server.issue_token}, None, 0, "function"),
     "async_function": Way(lambda server: {"atoken_function": _async_function(server)}, None, 0, "function"),
     "profile_by_key": Way(
         lambda server: {"api_key": API_KEY, "trusted_profile_id": server.profile_id}, IAM, 2, "trusted_profile"
