@@ -15,6 +15,7 @@ from rerank_async.errors import AuthenticationError, InvalidArgumentError
 from rerank_async.values.secret import Secret
 
 _LEAST_UNIX_TIME = 1e9  # 2001; a smaller number is a length of time
+_EXPIRY = "a datetime, a timedelta from now, or a Unix time"
 
 
 class NotAToken:
@@ -82,10 +83,10 @@ class GivenFunction:
             AuthenticationError: It is not a token, or one that has already expired.
         """
         token, expiry = result if isinstance(result, tuple) else (result, None)
-        if not isinstance(token, Secret) or not token.reveal().removeprefix("Bearer ").strip():
+        bare = Secret(token.reveal().strip().removeprefix("Bearer").strip()) if isinstance(token, Secret) else None
+        if not bare:
             kind = token.kind if isinstance(token, NotAToken) else "an empty str"
             raise self._refused(f"returned {kind}, not a token: a str, or a pair of a str and its expiry")
-        bare = Secret(token.reveal().removeprefix("Bearer ").strip())
         if not bare.reveal().isascii() or not bare.reveal().isprintable() or " " in bare.reveal():
             raise self._refused("returned a token that no header can carry")
         seconds = expiry.total_seconds() if isinstance(expiry, timedelta) else None
@@ -103,12 +104,11 @@ class GivenFunction:
                 return expiry.timestamp()  # one without a zone is in local time, as in IBM's SDK
             except (ValueError, OverflowError, OSError):
                 raise self._refused("returned an expiry that is too far away") from None
-        if isinstance(expiry, bool) or not isinstance(expiry, int | float) or not expiry >= _LEAST_UNIX_TIME:
-            raise self._refused(
-                f"returned an expiry that is a {type(expiry).__name__}"
-                f"{'' if isinstance(expiry, bool | str) else ' and not a Unix time'}: "
-                "give a datetime, a timedelta from now, or a Unix time"
-            )
+        if isinstance(expiry, bool) or not isinstance(expiry, int | float):
+            kind = "str" if isinstance(expiry, Secret) else type(expiry).__name__
+            raise self._refused(f"returned an expiry of type {kind}: give {_EXPIRY}")
+        if not expiry >= _LEAST_UNIX_TIME:
+            raise self._refused(f"returned an expiry that is a number and no Unix time: give {_EXPIRY}")
         return float(expiry)
 
     def _refused(self, words: str) -> AuthenticationError:
@@ -118,13 +118,15 @@ class GivenFunction:
 def sealed_result(result: object) -> object:
     """What a function returned, with the token wrapped: a Secret, a pair of one and its expiry, or `NotAToken`.
 
-    Objects with ``token`` and ``expiration_datetime``, as IBM's SDK has them, count as pairs. Never raises.
+    Objects with ``token`` and ``expiration_datetime``, as IBM's SDK has them, count as pairs.
     """
     if isinstance(result, str):
         return Secret(result)
     if isinstance(result, tuple | list) and len(result) == 2:
-        return (Secret(result[0]) if isinstance(result[0], str) else NotAToken(type(result[0]).__name__)), result[1]
+        return (Secret(result[0]) if isinstance(result[0], str) else NotAToken(type(result[0]).__name__)), Secret.of(
+            result[1]
+        )
     token = getattr(result, "token", None)
     if isinstance(token, str):
-        return Secret(token), getattr(result, "expiration_datetime", None)
+        return Secret(token), Secret.of(getattr(result, "expiration_datetime", None))
     return NotAToken(type(result).__name__)

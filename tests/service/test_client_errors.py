@@ -439,7 +439,7 @@ def stdlib_json(request, monkeypatch):
     """Runs the test twice: with the codec that is installed, and with the standard library's."""
     if request.param:
         plain = json_codec.Codec(json_codec._dumps, json_codec._loads)
-        for module in ("rerank_async.policy.wire", "rerank_async.policy.wire_errors", "rerank_async.auth.iam"):
+        for module in ("rerank_async.policy.wire", "rerank_async.policy.wire_errors", "rerank_async.auth.answers"):
             monkeypatch.setattr(f"{module}.codec", lambda: plain)
 
 
