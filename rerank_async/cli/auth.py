@@ -19,7 +19,7 @@ from rerank_async.auth import GivenToken, ZenApiKey
 from rerank_async.cli.connection import Access, Target, access
 from rerank_async.cli.exits import TABLE, note
 from rerank_async.cli.output import Column, write_json, write_rows
-from rerank_async.errors import DecodeError, RerankError, StatusError
+from rerank_async.errors import AuthenticationError, DecodeError, RerankError, StatusError
 from rerank_async.policy.json_codec import codec
 from rerank_async.policy.wire_errors import error_of
 from rerank_async.values.platforms import platform_url
@@ -195,7 +195,10 @@ async def _place(client: AsyncAPIClient, findings: Findings) -> None:
         "GET", URL(where, encoded=True), headers=client.headers, authorization=token.authorization
     )
     if answer.status != 200:
-        raise error_of(answer.status, answer.headers, answer.body, where)
+        error = error_of(answer.status, answer.headers, answer.body, where)
+        if isinstance(error, AuthenticationError) and channel.tokens.advice is not None:
+            error.args = (f"{error} ({channel.tokens.advice})",)
+        raise error
     name = _name(answer.body, where)
     findings.add(kind, f"{place_id} can be reached: {name!r}", place={**part, "reachable": True, "name": name})
 

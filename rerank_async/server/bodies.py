@@ -96,6 +96,6 @@ def identity_error(code: str, message: str) -> dict[str, Any]:
     }
 
 
-def platform_error(code: str, message: str) -> dict[str, Any]:
-    """Give an error body of a Cloud Pak's or AWS's token route. Its shape is not documented; it carries a ``message``."""
-    return {"code": code, "message": message}
+def platform_error(status: int, code: str, message: str) -> dict[str, Any]:
+    """Give an error body of a token route that is not IAM's: ``{code, message}``. Source: ``parseErrorBody`` of IBM's Java SDK."""
+    return {"_statusCode_": status, "code": code, "message": message}

@@ -57,7 +57,7 @@ class TokenDoors:
 
     def routes(self) -> dict[tuple[str, str], Route]:
         """Handlers by (method, path)."""
-        iam, platform = bodies.identity_error, bodies.platform_error
+        iam, platform = _iam_error, _platform_error
         return {
             ("POST", contract.TOKEN_PATH): self._door(self._iam, iam),
             ("POST", MCSP_PATH): self._door(self._mcsp, platform),
@@ -66,7 +66,7 @@ class TokenDoors:
             ("GET", VALIDATE_PATH): self._door(self._validate, platform),
         }
 
-    def _door(self, exchange: Exchange, error: Callable[[str, str], dict[str, Any]]) -> Route:
+    def _door(self, exchange: Exchange, error: Callable[[Refusal], dict[str, Any]]) -> Route:
         async def handle(request: web.Request) -> web.StreamResponse:
             self._counts.token_requests += 1
             if self._settings.token_latency:
@@ -80,7 +80,7 @@ class TokenDoors:
                 scene = scene_of(request, headers, drawn, self._settings, lambda: exchange(request))
                 return await FAULTS[drawn.fault.name].behaviour(scene)
             except Refusal as refusal:
-                return json_reply(refusal.status, error(refusal.code, refusal.message), headers)
+                return json_reply(refusal.status, error(refusal), headers)
 
         return handle
 
@@ -105,22 +105,25 @@ class TokenDoors:
         return self._granted({"sub_type": "Profile", "sub": fields["profile_id"]})
 
     def _granted(self, claims: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        unix_now = time.time()
-        lifetime = self._settings.token_lifetime
         return {
             "access_token": self._issued(claims),
             "refresh_token": "not_supported",
             "ims_user_id": 1,
             "token_type": "Bearer",
-            "expires_in": self._whole_lifetime(),
-            "expiration": math.floor(unix_now + lifetime),
+            **self._life(),
             "scope": "ibm openid",
+        }
+
+    def _life(self) -> dict[str, Any]:
+        return {
+            "expires_in": self._whole_lifetime(),
+            "expiration": math.floor(time.time() + self._settings.token_lifetime),
         }
 
     async def _mcsp(self, request: web.Request) -> dict[str, Any]:
         if not self._is_key((await _json_of(request)).get("apikey")):
             raise _unauthorized("Provided API key could not be found.")
-        return {"token": self._issued()}
+        return {"token": self._issued(), "token_type": "Bearer", **self._life()}
 
     async def _authorize(self, request: web.Request) -> dict[str, Any]:
         fields = await _json_of(request)
@@ -128,7 +131,7 @@ class TokenDoors:
         good = self._is_key(fields["api_key"]) if by_key else self._is_password(fields.get("password"))
         if not good or fields.get("username") != self._settings.username:
             raise _unauthorized("Username or password invalid")
-        return {"token": self._issued()}
+        return {"_messageCode_": "200", "message": "Success", "token": self._issued()}
 
     async def _identity(self, request: web.Request) -> dict[str, Any]:
         form = await request.post()
@@ -144,7 +147,7 @@ class TokenDoors:
         is_good = self._identities.standing(token, self._clock()) == "valid"
         if not is_good or request.headers.get("username") != self._settings.username:
             raise _unauthorized("The IAM token is not valid for this user")
-        return {"accessToken": self._issued()}
+        return {"username": self._settings.username, "accessToken": self._issued()}
 
     def _issued(self, claims: Mapping[str, Any] | None = None) -> str:
         self._counts.tokens += 1
@@ -162,6 +165,14 @@ class TokenDoors:
         return _is_same(value, self._settings.password)
 
 
+def _iam_error(refusal: Refusal) -> dict[str, Any]:
+    return bodies.identity_error(refusal.code, refusal.message)
+
+
+def _platform_error(refusal: Refusal) -> dict[str, Any]:
+    return bodies.platform_error(refusal.status, refusal.code, refusal.message)
+
+
 def _is_same(given: object, ours: str) -> bool:
     return isinstance(given, str) and hmac.compare_digest(given.encode("utf-8", "replace"), ours.encode())
 
@@ -177,4 +188,4 @@ async def _json_of(request: web.Request) -> dict[str, Any]:
 
 
 def _unauthorized(message: str) -> Refusal:
-    return Refusal(401, "unauthorized", message)
+    return Refusal(401, "invalid_credentials", message)

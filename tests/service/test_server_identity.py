@@ -2,12 +2,15 @@
 
 import base64
 import json
+from pathlib import Path
+from urllib.parse import urlencode
 
 import aiohttp
 import pytest
 
 from rerank_async.server import Fault, serve
 
+WIRE = Path(__file__).parents[1] / "wire"
 IAM = "/identity/token"
 MCSP = "/api/2.0/apikeys/token"
 AUTHORIZE = "/icp4d-api/v1/authorize"
@@ -38,6 +41,52 @@ async def opens(http, server, authorization):
 def claims(token):
     part = token.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def wire(name):
+    return json.loads((WIRE / f"{name}.json").read_text())
+
+
+def as_sent(recorded):
+    """The bytes of a recorded request's body."""
+    body = recorded["body"]
+    if isinstance(body, list):
+        return urlencode([tuple(pair) for pair in body]).encode()
+    return None if body is None else json.dumps(body).encode()
+
+
+async def sent(http, server, name, answer):
+    """What the server answers to a recorded request, which has to have the fields of the recorded answer."""
+    recorded = wire(f"token_request_{name}")
+    path, method = recorded.get("path", IAM), recorded.get("method", "POST")
+    status, value = await asked(http, server, path, method, data=as_sent(recorded), headers=recorded["headers"])
+    assert (status, set(value)) == (200, set(wire(answer)["body"]))
+    return value
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "settings"),
+    [
+        ("apikey", "token_answer", {"api_key": "made-up+api/key="}),
+        ("mcsp", "token_answer_mcsp", {"api_key": "made-up+api/key="}),
+        ("cp4d_apikey", "token_answer_cp4d", {"api_key": "made-up+api/key=", "username": "ada"}),
+        ("cp4d_password", "token_answer_cp4d", {"password": 'made up "pässword"', "username": "ada"}),
+        ("cp4d_iam", "token_answer_cp4d_iam", {"password": "made&up+pass=wörd", "username": "ada"}),
+    ],
+    ids=["iam", "mcsp", "cp4d key", "cp4d password", "cp4d iam"],
+)
+async def test_the_documented_requests_are_answered(http, name, answer, settings):
+    async with serve(**settings) as server:
+        await sent(http, server, name, answer)
+
+
+async def test_the_documented_requests_that_carry_a_token_are_answered(http):
+    async with serve(username="ada", profile_id="Profile-00000000-made-up") as server:
+        server._issuer._expires_at["made-up+first/token="] = float("inf")
+        server._tokens._identities._expires_at["made-up-first-token"] = float("inf")
+        await sent(http, server, "assume_profile", "token_answer")
+        value = await sent(http, server, "cp4d_validate", "token_answer_cp4d_validate")
+        assert await opens(http, server, f"Bearer {value['accessToken']}") == 200
 
 
 async def test_iam_gives_a_token_for_a_key(http, server):
@@ -91,7 +140,7 @@ async def test_any_profile_where_none_is_named(http):
 
 async def test_aws_gives_a_token_for_a_key(http, server):
     status, value = await asked(http, server, MCSP, json={"apikey": server.api_key})
-    assert (status, set(value)) == (200, {"token"})
+    assert (status, set(value)) == (200, {"token", "token_type", "expires_in", "expiration"})
     assert await opens(http, server, f"Bearer {value['token']}") == 200
     assert (await asked(http, server, MCSP, json={"apikey": "another"}))[0] == 401
 
@@ -99,7 +148,7 @@ async def test_aws_gives_a_token_for_a_key(http, server):
 @pytest.mark.parametrize("way", [{"api_key": "local-api-key"}, {"password": "local-password"}], ids=["key", "password"])
 async def test_a_cloud_pak_gives_a_token_for_a_user(http, server, way):
     status, value = await asked(http, server, AUTHORIZE, json={"username": server.username, **way})
-    assert (status, set(value)) == (200, {"token"})
+    assert (status, set(value)) == (200, {"_messageCode_", "message", "token"})
     assert await opens(http, server, f"Bearer {value['token']}") == 200
 
 
@@ -117,7 +166,8 @@ async def test_a_cloud_pak_gives_a_token_for_a_user(http, server, way):
 )
 async def test_whom_a_cloud_pak_refuses(http, server, fields):
     status, value = await asked(http, server, AUTHORIZE, json=fields)
-    assert (status, value["message"]) == (401, "Username or password invalid")
+    recorded = wire("token_error_cp4d_password")
+    assert (status, set(value)) == (recorded["status"], set(recorded["body"])) == (401, set(value))
     assert server.counts.tokens == 0
 
 
@@ -138,7 +188,7 @@ async def test_the_iam_of_a_cloud_pak_takes_two_steps(http, server):
     assert await opens(http, server, f"Bearer {first['access_token']}") == 401, "the first token opens one door only"
     headers = {"username": server.username, "iam-token": first["access_token"]}
     status, second = await asked(http, server, VALIDATE, "GET", headers=headers)
-    assert (status, set(second)) == (200, {"accessToken"})
+    assert (status, set(second)) == (200, {"username", "accessToken"})
     assert await opens(http, server, f"Bearer {second['accessToken']}") == 200
     assert (server.counts.token_requests, server.counts.tokens) == (2, 1)
     assert (await asked(http, server, VALIDATE, "GET", headers={**headers, "username": "another"}))[0] == 401
@@ -162,6 +212,11 @@ async def test_what_the_first_step_refuses(http, server, changes, status):
 )
 async def test_a_zen_api_key_is_a_token_by_itself(http, server, pair, status):
     assert await opens(http, server, f"ZenApiKey {base64.b64encode(pair.encode()).decode()}") == status
+
+
+async def test_the_documented_zen_header_is_taken(http):
+    async with serve(username="ada", api_key="made-up+api/key=") as server:
+        assert await opens(http, server, wire("zen_header")["headers"]["Authorization"]) == 200
 
 
 async def test_revoked_tokens_of_every_way_are_refused(http, server):
