@@ -19,9 +19,10 @@ from rerank_async.auth import GivenToken, ZenApiKey
 from rerank_async.cli.connection import Access, Target, access
 from rerank_async.cli.exits import TABLE, note
 from rerank_async.cli.output import Column, write_json, write_rows
-from rerank_async.errors import AuthenticationError, DecodeError, RerankError, StatusError
+from rerank_async.errors import AuthenticationError, DeadlineExceededError, DecodeError, RerankError, StatusError
 from rerank_async.policy.json_codec import codec
 from rerank_async.policy.wire_errors import error_of
+from rerank_async.values.options import RetryOptions
 from rerank_async.values.platforms import platform_url
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ _WORDS = {
     "zen": "a Zen API key of Cloud Pak for Data, sent as it is",
     "mcsp": "an API key, exchanged at AWS (MCSP)",
 }
+_RETRIES = RetryOptions(max_attempts=2)  # somebody is waiting, and wants to know of what fails
+_TIMEOUT = "Seconds for the whole check."
 _COLUMNS = (Column("what"), Column("result"))
 
 
@@ -55,6 +58,14 @@ def auth() -> None:
     metavar="FILE",
     help="A JSON object with the fields of Credentials, instead of the environment; - for standard input.",
 )
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    metavar="S",
+    help=_TIMEOUT,
+    show_default=True,
+)
 @click.option("--local", is_flag=True, help="Try it on this machine: starts a local server for the call.")
 def check(
     *,
@@ -63,6 +74,7 @@ def check(
     project_id: str | None,
     space_id: str | None,
     credentials: str | None,
+    timeout: float,
     local: bool,
 ) -> None:
     """Try the way in: get a token, ask the service for its models, look up the project or space.
@@ -77,7 +89,7 @@ def check(
     target = Target(url=url, project_id=project_id, space_id=space_id, local=local, credentials=credentials)
     findings = Findings()
     try:
-        asyncio.run(_check(target, findings))
+        asyncio.run(_check(target, findings, timeout))
     except RerankError as error:
         findings.fail(error)
         raise
@@ -123,7 +135,7 @@ class Findings:
         self.parts["error"] = found
 
 
-async def _check(target: Target, findings: Findings) -> None:
+async def _check(target: Target, findings: Findings, seconds: float) -> None:
     async with access(target, preload=None) as way, _client(way) as client:
         findings.way(client.flow.name, getattr(client.flow, "url", ""))
         steps: tuple[tuple[str, Callable[[AsyncAPIClient, Findings], Awaitable[None]]], ...] = (
@@ -131,8 +143,16 @@ async def _check(target: Target, findings: Findings) -> None:
             ("service", _service),
             ("project" if client.project_id is not None else "space", _place),
         )
-        for findings.step, step in steps:
-            await step(client, findings)
+        try:
+            async with asyncio.timeout(seconds):
+                for findings.step, step in steps:
+                    await step(client, findings)
+        except TimeoutError as exc:
+            if isinstance(exc, RerankError):
+                raise
+            raise DeadlineExceededError(
+                f"the check was not done after {seconds:g} s, it waited for the {findings.step}"
+            ) from None
         findings.ok = True
 
 
@@ -141,7 +161,7 @@ def _client(way: Access) -> AsyncAPIClient:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        client = AsyncAPIClient(way.credentials, way.project_id, way.space_id)
+        client = AsyncAPIClient(way.credentials, way.project_id, way.space_id, retries=_RETRIES)
     for warning in caught:
         note(f"warning: {warning.message}")
     return client
