@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PARTS = ("cpu.py", "imports.py", "pacing.py", "fastapi_load.py")
+PARTS = ("cpu.py", "imports.py", "pacing.py", "tokens.py", "fastapi_load.py")
 
 
 def main() -> None:

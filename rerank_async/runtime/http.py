@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import warnings
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import aiohttp
-from multidict import CIMultiDict
 from yarl import URL
 
 from rerank_async.errors import (
@@ -24,15 +22,14 @@ from rerank_async.errors import (
     RequestTimeoutError,
     RerankError,
 )
+from rerank_async.runtime.outgoing import payload, proxy_headers, whole_headers, without_frames
 from rerank_async.runtime.proxies import Proxies, Proxy
 from rerank_async.runtime.tls import Verify, checked_verify, ssl_of
 from rerank_async.runtime.watch import Watch
-from rerank_async.values.contract import TRANSACTION_HEADER
 from rerank_async.values.options import Timeouts
 from rerank_async.values.secret import Secret
 
 _CLOSED = "this client is closed; make a new one"
-_STREAM_FROM = 2**20  # bytes; aiohttp warns of larger bodies given as bytes
 
 ANSWER_LIMIT = 64 * 2**20
 """Bytes of an answer, unpacked. The largest honest ones echo their request's texts, ``BatchOptions.max_bytes``."""
@@ -122,13 +119,13 @@ class Http:
             response = await session.request(
                 method,
                 url,
-                data=_payload(body),
-                headers=_whole(headers, authorization, proxy if url.scheme == "http" else None),
+                data=payload(body),
+                headers=whole_headers(headers, authorization, proxy if url.scheme == "http" else None),
                 allow_redirects=False,
                 raise_for_status=False,
                 timeout=self._timeout,
                 proxy=None if proxy is None else proxy.url,
-                proxy_headers=None if proxy is None else _proxy_headers(proxy),
+                proxy_headers=None if proxy is None else proxy_headers(proxy),
             )
             # Reading to the end gives the connection back, and a read that fails closes it.
             content = await _content(response, limit)
@@ -144,7 +141,7 @@ class Http:
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             error = ClientClosedError(_CLOSED) if self._closed else error_for(exc, url, proxy)
             # aiohttp's errors about responses hold the request's headers, so they are not attached.
-            cause = None if isinstance(exc, aiohttp.ClientResponseError) else _bare(exc)
+            cause = None if isinstance(exc, aiohttp.ClientResponseError) else without_frames(exc)
         finally:
             watch.leave(watched)
         # Outside of the block, so that no context holds the exception either.
@@ -215,23 +212,6 @@ async def _keep(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
         await session.close()
 
 
-def _whole(headers: Mapping[str, str], authorization: Secret | None, proxy: Proxy | None) -> CIMultiDict[str]:
-    """The headers with an id, the token and what a forwarding proxy wants. Called inline: no frame that waits holds it."""
-    whole = CIMultiDict(headers)
-    if TRANSACTION_HEADER not in whole:
-        whole[TRANSACTION_HEADER] = os.urandom(16).hex()
-    if authorization is not None:
-        whole["Authorization"] = authorization.reveal()
-    if proxy is not None and proxy.authorization is not None:
-        whole["Proxy-Authorization"] = proxy.authorization.reveal()
-    return whole
-
-
-def _proxy_headers(proxy: Proxy) -> dict[str, str]:
-    # As a header: aiohttp's proxy_auth would show in the repr of its errors, by their connection key.
-    return {} if proxy.authorization is None else {"Proxy-Authorization": proxy.authorization.reveal()}
-
-
 async def _content(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
     """The body, unpacked; None: it is above the limit, and the connection was closed."""
     length = response.content_length
@@ -262,12 +242,6 @@ def _unusable(status: int, proxy: Proxy | None, url: URL, limit: int) -> RerankE
         "it was not read to its end. Check the URL",
         url=where,
     )
-
-
-def _payload(body: bytes | Secret | None) -> Any:
-    if isinstance(body, Secret):
-        return body.reveal().encode()
-    return io.BytesIO(body) if body is not None and len(body) >= _STREAM_FROM else body
 
 
 def too_late(where: str, what: str, option: str) -> RequestTimeoutError:
@@ -311,14 +285,3 @@ def _refused_by(proxy: Proxy, status: int, reason: str, where: str) -> Connectio
         return ProxyError(f"cannot reach {where}: {proxy.wants_credentials()}", url=where)
     message = f"the proxy {proxy.url} ({proxy.source}) did not open the way to {where}: {status} {reason}"
     return (ConnectionFailedError if status >= 500 else ProxyError)(message, url=where)
-
-
-def _bare(exc: BaseException) -> BaseException:
-    """The exception and what led to it without their frames, which hold the headers that were sent."""
-    link: BaseException | None = exc
-    seen = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        link.__traceback__ = None
-        link = link.__cause__ or link.__context__
-    return exc

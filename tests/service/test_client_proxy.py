@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 
+import aiohttp
 import pytest
 import trustme
 from support.clients import QUICK, client_for
@@ -243,6 +244,45 @@ async def test_when_the_environment_does_not_decide(monkeypatch, server, options
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with client_for(server, **options) as client:
         await one_call(client)
+
+
+async def test_a_session_of_ones_own_takes_the_proxies_that_are_given_and_leaves_the_environment_alone(monkeypatch):
+    async with service() as running, proxy() as way, aiohttp.ClientSession() as session:
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+        client = client_for(running, session=session, proxies={"http": way.url()})
+        await one_call(client)
+        assert len(way.asked) == 2
+        elsewhere = {"url": f"https://{REGION}", "token": "made-up"}
+        client = client_for(running, session=session, credentials=elsewhere)
+        with pytest.raises(AssertionError, match="tried to leave this machine"):  # not by the environment's proxy
+            await one_call(client)
+        client = client_for(running, session=session, credentials=elsewhere, trust_env=True, retries=QUICK)
+        with pytest.raises(ConnectionFailedError, match=r"the proxy http://127\.0\.0\.1:1 \(HTTPS_PROXY\)"):
+            await one_call(client)
+
+
+async def test_netrc_is_not_read(monkeypatch, tmp_path):
+    """aiohttp's own trust_env would put what it finds there in place of the token."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login made-up-user password made-up-word\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    async with service() as running, proxy() as way:
+        monkeypatch.setenv("HTTPS_PROXY", way.url())
+        async with client_for(running, trust_env=True) as client:
+            await one_call(client)
+    assert running.seen[0].header("Authorization") == ["Bearer made-up-token-1"]
+    assert running.token_requests[0].header("Authorization") == []
+
+
+async def test_the_argument_wins_over_the_credentials():
+    async with service() as running, proxy() as way:
+        proxies = {"http": "http://127.0.0.1:1"}
+        credentials = Credentials(running.url, KEY, proxies=proxies)
+        async with client_for(running, credentials=credentials, proxies={"http": way.url()}) as client:
+            await one_call(client)
+        async with client_for(running, credentials=credentials, retries=QUICK) as client:
+            with pytest.raises(ConnectionFailedError, match=r"cannot connect to the proxy http://127\.0\.0\.1:1"):
+                await one_call(client)
+    assert len(way.asked) == 2
 
 
 async def test_proxies_win_over_the_environment(monkeypatch):

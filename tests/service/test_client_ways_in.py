@@ -9,7 +9,7 @@ from support.passages import pairs
 from support.ways import IAM, SETTINGS, WAYS
 
 from rerank_async import LimitOptions
-from rerank_async.errors import AuthenticationError
+from rerank_async.errors import AuthenticationError, RedirectError
 from rerank_async.server import Fault, serve
 
 WIDE = LimitOptions(requests_per_second=math.inf, max_concurrency=200)
@@ -98,6 +98,15 @@ async def test_a_token_route_that_fails_twice_is_asked_again(way, fault):
     async with serve(**SETTINGS, faults=[Fault(fault, nth=(1, 2))]) as server, way_client(server, way) as client:
         assert await asyncio.gather(*(rank_bread(client) for _ in range(20))) == [BREAD] * 20
     assert server.counts.faults[fault] == 2
+
+
+@ASKING
+async def test_a_redirect_of_a_token_route_is_an_error_that_names_the_target(way):
+    """The target does not exist: to look it up would fail the test, and nothing else is asked."""
+    async with serve(**SETTINGS, faults={"iam_redirect": 1.0}) as server, way_client(server, way) as client:
+        with pytest.raises(RedirectError, match=r"redirects to 'https://elsewhere\.invalid"):
+            await rank_bread(client)
+    assert (server.counts.token_requests, server.counts.rerank) == (1, 0)
 
 
 @EVERY
