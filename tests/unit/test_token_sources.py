@@ -1,6 +1,7 @@
 """Where tokens come from, on a clock turned by hand: retries, outages, fallbacks, functions, and hard load."""
 
 import asyncio
+import gc
 import logging
 import random
 import threading
@@ -21,6 +22,7 @@ from rerank_async.errors import (
     RateLimitError,
     RedirectError,
     RequestTimeoutError,
+    RerankError,
     ServiceError,
 )
 from rerank_async.runtime.token_sources import ExchangeSource
@@ -35,7 +37,7 @@ def cache_of(endpoint, *, seed=0, retries=None, store=None, url=CLOUD, **fields)
     """The cache that a client would have, with chance that repeats."""
     flow = choose_flow(Credentials(url, **fields or {"api_key": KEY}))
     cache = tokens_for(flow, endpoint, retries or RetryOptions(), endpoint.clock, store=store, wall=lambda: NOON)
-    chance = random.Random(seed)  # noqa: S311 - not for secrets
+    chance = random.Random(seed)
     if isinstance(cache, TokenCache):
         cache._spread = chance.uniform
         if isinstance(cache._source, ExchangeSource):
@@ -87,7 +89,7 @@ async def test_a_life_of_two_seconds_under_thirty_seconds_of_load(seed):
     endpoint = Endpoint(FakeClock(), lifetime=2.0, latency=0.05)
     cache = cache_of(endpoint, seed=seed)
     await Load(cache, endpoint).run()
-    assert cache.exchanges == len(endpoint.requests) <= 32
+    assert 15 <= cache.exchanges == len(endpoint.requests) <= 32
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -124,7 +126,7 @@ async def test_a_caller_that_is_cancelled_in_the_middle_takes_nothing_from_the_o
     calls = [asyncio.create_task(cache.get()) for _ in range(200)]
     await endpoint.clock.advance(0.05)
     calls[cancelled].cancel()
-    await endpoint.clock.advance(0.05)
+    await endpoint.clock.advance(0.1)
     found = await asyncio.gather(*calls, return_exceptions=True)
     assert [index for index, each in enumerate(found) if isinstance(each, BaseException)] == [cancelled]
     assert (cache.exchanges, len(endpoint.requests)) == (1, 1)
@@ -135,15 +137,15 @@ async def test_a_token_revoked_under_two_hundred_callers_costs_one_exchange():
     cache = cache_of(endpoint)
     (old,) = [await turned(endpoint.clock, cache.get())]
 
-    async def call():
+    async def call(number):
         token = cache.alive() or await cache.get()
         if token is old:  # the service says 401, to each at its own time
-            await endpoint.clock.sleep(random.Random(id(asyncio.current_task())).random() / 4)  # noqa: S311
+            await endpoint.clock.sleep(number / 1000)
             cache.drop(token)
             token = cache.alive() or await cache.get()
         return token
 
-    calls = [asyncio.create_task(call()) for _ in range(200)]
+    calls = [asyncio.create_task(call(number)) for number in range(200)]
     await endpoint.clock.advance(1.0)
     assert {token.authorization.reveal() for token in await asyncio.gather(*calls)} == {"Bearer t2"}
     assert (cache.exchanges, len(endpoint.requests)) == (2, 2)
@@ -170,7 +172,7 @@ async def test_what_a_retry_may_mend_is_asked_again_and_in_the_end_given_up(trou
     endpoint = Endpoint(FakeClock(), trouble=lambda now: trouble)
     cache = cache_of(endpoint)
     begun = endpoint.clock.now()
-    with pytest.raises(Exception) as raised:
+    with pytest.raises(RerankError) as raised:
         await turned(endpoint.clock, cache.get())
     # The default is 5 retries of a batch; 25 of a token, half a second apart on average.
     assert len(endpoint.requests) == raised.value.attempts == 26
@@ -310,17 +312,17 @@ async def test_a_function_that_returns_an_awaitable_is_awaited():
     async def later():
         return "hunter2"
 
-    cache = function_cache(FakeClock(), token_function=lambda: later())
+    cache = function_cache(FakeClock(), token_function=lambda client=None: later())
     assert (await cache.get()).authorization.reveal() == "Bearer hunter2"
 
 
-class Vault(Exception):
+class VaultError(Exception):
     """An error of a caller's own that says too much."""
 
 
 def broken(client=None):
     secret = "hunter2"
-    raise Vault(f"no access with {secret}")
+    raise VaultError(f"no access with a secret of {len(secret)} letters")
 
 
 async def abroken(client):
@@ -330,8 +332,8 @@ async def abroken(client):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"token_function": broken}, "credentials.token_function raised Vault"),
-        ({"atoken_function": abroken}, r"raised Vault \(it was called with None: there is no client"),
+        ({"token_function": broken}, "credentials.token_function raised VaultError"),
+        ({"atoken_function": abroken}, r"raised VaultError \(it was called with None: there is no client"),
         ({"token_function": lambda: None}, "returned NoneType"),
         ({"token_function": lambda: ("hunter2", NOON - 5)}, "has already expired"),
         ({"token_function": lambda: "hunter2 hunter2"}, "no header can carry"),
@@ -346,12 +348,10 @@ async def test_a_function_that_fails_is_named_and_nothing_that_it_says_shows(fie
         await cache.get()
     assert "hunter2" not in str(raised.value)
     assert cache.exchanges == 1, "it is not called again by itself"
-    if raised.value.__cause__ is None:
-        assert "hunter2" not in with_locals(raised.value)
-    else:
-        assert raised.value.__cause__.__traceback__ is None
-        raised.value.__cause__ = None
-        assert "hunter2" not in with_locals(raised.value)
+    assert "hunter2" not in with_locals(raised.value)
+    if "raised" in words:
+        assert isinstance(raised.value.__cause__, VaultError)
+        assert raised.value.__cause__.__traceback__ is None, "its frames hold the secret"
 
 
 async def test_a_function_that_fails_does_no_harm_while_the_old_token_lives():
@@ -444,19 +444,25 @@ async def test_when_the_client_that_asks_is_closed_another_one_of_the_store_asks
 
 
 def test_loops_one_after_another_and_one_that_is_closed_in_the_middle():
-    endpoint, store = Endpoint(FakeClock(), latency=0.1), MemoryTokenStore()
-    first, second = (cache_of(endpoint, store=store) for _ in range(2))
+    class Silent(Endpoint):
+        async def send(self, *args, **options):
+            await asyncio.get_running_loop().create_future()
+
+    clock, store = FakeClock(), MemoryTokenStore()
+    endpoint = Endpoint(clock)
+    first, second = cache_of(Silent(clock), store=store), cache_of(endpoint, store=store)
 
     async def leave():
-        calls = [asyncio.create_task(first.get())]
+        call = asyncio.create_task(first.get())
         await settle()
-        return calls
+        return call
 
     loop = asyncio.new_event_loop()
-    for task in loop.run_until_complete(leave()):
-        task._log_destroy_pending = False  # the test's own task, which is left behind as well
+    # The test's own task is left behind as well, and shall not be complained of either.
+    loop.run_until_complete(leave())._log_destroy_pending = False
     loop.close()
     first.forget_loop()
+    gc.collect()
 
     async def again(cache):
         return await turned(endpoint.clock, cache.get())
@@ -510,29 +516,25 @@ async def test_no_failure_of_an_exchange_shows_a_secret_even_with_its_locals(cap
         ConnectionFailedError("refused", url="https://iam.example"),
     ]
     ways = [
-        (CLOUD, {"api_key": KEY}),
-        (CLOUD, {"api_key": KEY, "trusted_profile_id": "p"}),
-        (CLOUD, {"token": "hunter2-token", "trusted_profile_id": "p"}),
-        ("https://ap-south-1.aws.wxai.ibm.com", {"api_key": KEY}),
-        (PAK, {"username": "ada", "api_key": KEY}),
-        (PAK, {"username": "ada", "password": "hunter2-password"}),
-        (PAK, {"username": "ada", "password": "hunter2-password", "bedrock_url": PAK}),
+        (CLOUD, {"api_key": KEY}, 1),
+        (CLOUD, {"api_key": KEY, "trusted_profile_id": "p"}, 2),
+        (CLOUD, {"token": "hunter2-token", "trusted_profile_id": "p"}, 1),
+        ("https://ap-south-1.aws.wxai.ibm.com", {"api_key": KEY}, 1),
+        (PAK, {"username": "ada", "api_key": KEY}, 1),
+        (PAK, {"username": "ada", "password": "hunter2-password"}, 2),
+        (PAK, {"username": "ada", "password": "hunter2-password", "bedrock_url": PAK}, 2),
     ]
     with caplog.at_level(logging.DEBUG):
-        for url, fields in ways:
+        for url, fields, steps in ways:
             for trouble in troubles:
-                for late in (False, True):
-                    first = [reply({"access_token": "hunter2-first", "expires_in": 60})] if late else []
+                for failing in range(steps):
+                    first = [reply({"access_token": "hunter2-first", "expires_in": 60})] * failing
                     endpoint = Endpoint(FakeClock(), trouble=lambda now: first.pop() if first else trouble)  # noqa: B023
                     cache = cache_of(endpoint, retries=RetryOptions(max_attempts=1), url=url, **fields)
-                    try:
+                    with pytest.raises(RerankError) as raised:
                         await cache.get()
-                    except Exception as exc:  # noqa: BLE001 - whatever it raises
-                        shown = with_locals(exc)
-                        assert type(exc).__name__ in python_s_own(exc)
-                        assert "hunter2" not in shown
-                    else:
-                        assert late
+                    assert type(raised.value).__name__ in python_s_own(raised.value)
+                    assert "hunter2" not in with_locals(raised.value)
                     for _, where, headers, body in endpoint.requests:
                         assert "hunter2" not in f"{where} {headers!r} {body!r}"
     assert "hunter2" not in caplog.text
@@ -552,5 +554,5 @@ def test_what_cannot_be_renewed_has_the_same_face():
 
 async def test_nonsense_is_a_decode_error_that_names_the_endpoint():
     endpoint = Endpoint(FakeClock(), trouble=lambda now: reply(b"<html>", content_type="text/html"))
-    with pytest.raises(DecodeError, match="https://iam.cloud.ibm.com/identity/token answered 200"):
+    with pytest.raises(DecodeError, match=r"https://iam\.cloud\.ibm\.com/identity/token answered 200"):
         await cache_of(endpoint, retries=RetryOptions(max_attempts=1)).get()
