@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,8 @@ from rerank_async.runtime.clock import Clock
 from rerank_async.runtime.http import Http
 from rerank_async.values.options import RetryOptions
 from rerank_async.values.secret import Secret
+
+_logger = logging.getLogger("rerank_async")
 
 _PATIENCE = 5
 """An exchange serves every call that waits, so it gets so many times the retries of one batch."""
@@ -68,6 +71,7 @@ class ExchangeSource:
                 if delay is None:
                     exc.attempts = attempt
                     raise
+                _logger.info("no token yet, tried %d times, again in %.1f s: %s", attempt, delay, exc)
             await self.clock.sleep(delay)
             attempt += 1
 

@@ -18,7 +18,7 @@ class Endpoint:
         self.requests = []
         self.granted = {}  # the whole header: when the token dies
 
-    async def send(self, method, url, *, headers, authorization=None, body=None):
+    async def send(self, method, url, *, headers, authorization=None, body=None, limit=None):
         self.requests.append((method, str(url), headers, body))
         if self.latency:
             await self.clock.sleep(self.latency)
