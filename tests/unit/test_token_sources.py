@@ -212,6 +212,15 @@ async def test_the_endpoint_s_own_wait_is_kept(status):
     assert 1007.0 <= clock.now() < 1008.0
 
 
+@pytest.mark.parametrize(("latency", "attempts"), [(120.0, {1}), (25.0, {3}), (5.0, {10, 11, 12})])
+async def test_an_endpoint_that_hangs_is_not_waited_for_without_end(latency, attempts):
+    late = RequestTimeoutError("too late", url="https://iam.example")
+    endpoint = Endpoint(FakeClock(), latency=latency, trouble=lambda now: late)
+    with pytest.raises(RequestTimeoutError):
+        await turned(endpoint.clock, cache_of(endpoint).get(), 200.0)
+    assert len(endpoint.requests) in attempts
+
+
 async def test_who_wants_no_retries_gets_none():
     endpoint = Endpoint(FakeClock(), trouble=lambda now: reply({}, 503))
     with pytest.raises(ServiceError):
