@@ -38,13 +38,17 @@ class Life(NamedTuple):
 
 
 def moment_of(headers: Mapping[str, str], at: float) -> Moment:
-    """The moment of an answer: by its own ``Date``, so that a wrong clock here does no harm, else by this machine."""
+    """The moment of an answer: by this machine, but within the second that the answer's own ``Date`` names.
+
+    So a wrong clock here does no harm, and a right one gives the parts of the second.
+    """
     try:
         date = parsedate_to_datetime(headers.get("date") or headers.get("Date") or "")
     except (TypeError, ValueError, OverflowError):
         return Moment(at, "this machine's clock")
-    aware = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
-    return Moment(aware.timestamp(), "the server's clock")
+    second = (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
+    held = min(max(at, second), second + 1.0)
+    return Moment(held, "this machine's clock" if held == at else "the server's clock")
 
 
 def life_of(token: Secret, now: Moment, *, expires_in: float | None = None, expires_at: float | None = None) -> Life:

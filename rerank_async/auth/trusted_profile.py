@@ -40,17 +40,18 @@ class TrustedProfile:
 
     def exchange(self) -> Steps:
         """One request, after that for the key's own token."""
+        secrets: tuple[Secret, ...]
         if isinstance(self.source, IamApiKey):
             said, _ = yield from self.source.token()
-            token, what = said.token, "the trusted profile"
+            token, what, secrets = said.token, "the trusted profile", (said.token, self.source.api_key)
             advice = "Check trusted_profile_id, and that the API key's owner may act as the profile"
         else:
-            token, what = self.source, "the trusted profile by the token that was given"
+            token, what, secrets = self.source, "the trusted profile by the token that was given", (self.source,)
             advice = (
                 "Check trusted_profile_id. A token that was given cannot be renewed here: pass a new one, or api_key="
             )
         answer = yield TokenRequest(self.url, FORM_HEADERS, self._form(token))
-        ask = Ask(self.name, self.url, what, advice, (token,))
+        ask = Ask(self.name, self.url, what, advice, secrets)
         return granted(read_token(answer, ask, "access_token"), answer, ask)
 
     def identity(self) -> str:

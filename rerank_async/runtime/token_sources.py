@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +21,13 @@ from rerank_async.runtime.http import TOKEN_ANSWER_LIMIT, Http
 from rerank_async.values.options import RetryOptions
 from rerank_async.values.secret import Secret
 
+_logger = logging.getLogger("rerank_async")
+
 _PATIENCE = 5
 """An exchange serves every call that waits, so it gets so many times the retries of one batch."""
+
+_LONGEST_EXCHANGE = 60.0
+"""Seconds after which nothing is tried again: an endpoint that hangs is not waited for five times over."""
 
 _LONGEST_DELAY = 1.0
 """Seconds between two attempts, unless the endpoint asks for more: calls wait meanwhile."""
@@ -60,14 +66,16 @@ class ExchangeSource:
             max_delay=min(self.retries.max_delay, _LONGEST_DELAY),
         )
         attempt = 1
+        end = self.clock.now() + _LONGEST_EXCHANGE
         while True:
             try:
                 return await self._once()
             except RerankError as exc:
                 delay = self._delay(exc, attempt, options)
-                if delay is None:
+                if delay is None or self.clock.now() >= end:
                     exc.attempts = attempt
                     raise
+                _logger.info("no token yet, tried %d times, again in %.1f s: %s", attempt, delay, exc)
             await self.clock.sleep(delay)
             attempt += 1
 

@@ -23,7 +23,7 @@ FLOWS = ("iam", "bearer", "function", "trusted_profile", "cp4d", "cp4d_iam", "ze
 TokenFunction = Callable[..., Any]
 AsyncTokenFunction = Callable[..., Awaitable[Any]]
 
-_SECRETS = ("api_key", "token", "password")
+_SECRETS = ("api_key", "token", "password", "token_function", "atoken_function")  # tokens are given as functions, too
 _OTHER_SERVICES = frozenset(
     {"name", "projects_token", "development", "flight_url", "flight_service_location", "flight_service_port"}
     | {"FLIGHT_SERVICE_LOCATION", "FLIGHT_SERVICE_PORT"}
@@ -86,7 +86,7 @@ class Credentials:
     flow: str | None
     instance_id: str | None
     iam_serviceid_crn: str | None
-    proxies: Mapping[str, Secret | None] | None
+    proxies: Mapping[str, Secret | None] | None = attrs.field(hash=False)
     verify: bool | str | os.PathLike[str] | ssl.SSLContext | None
     project_id: str | None
     space_id: str | None
@@ -116,6 +116,7 @@ class Credentials:
     ) -> None:
         # First of all, so that no frame that can raise holds a secret in the clear.
         api_key, token, password = Secret.of(api_key), Secret.of(token), Secret.of(password)  # type: ignore[assignment]
+        token_function, atoken_function = Secret.of(token_function), Secret.of(atoken_function)  # type: ignore[assignment]
         proxies = _sealed_proxies(proxies)
         self.__attrs_init__(
             url=service_url(url, "credentials.url", any_region=auth_url is not None),
