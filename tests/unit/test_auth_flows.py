@@ -101,7 +101,7 @@ FLOWS = {
 def as_sent(request):
     """A request as its file writes it: forms as lists of fields, JSON as values."""
     headers = dict(request.headers)
-    assert headers.pop("User-Agent") == f"rerank_async/{__version__}"
+    assert headers.pop("User-Agent").startswith(f"rerank_async/{__version__} (")
     kind = headers.get("Content-Type", "")
     if request.body is None:
         return headers, None
