@@ -226,6 +226,7 @@ NEVER, AT_LEAST_A_SECOND, IF_BEHIND = (
     {0.0: first, 2.4: then} for first, then in ((None, None), ("1", "3"), (None, "3"))
 )
 STATUSES = {
+    "AnswerTooLargeError": (502, NEVER),
     "AuthenticationError": (502, NEVER),
     "BadAnswerError": (502, NEVER),
     "BadRequestError": (502, NEVER),
@@ -243,6 +244,7 @@ STATUSES = {
     "ModelNotSupportedError": (502, NEVER),
     "NoAnswerError": (503, AT_LEAST_A_SECOND),
     "PermissionDeniedError": (502, NEVER),
+    "ProxyError": (502, NEVER),
     "QuotaExceededError": (503, NEVER),
     "RateLimitError": (503, AT_LEAST_A_SECOND),
     "RedirectError": (502, NEVER),
