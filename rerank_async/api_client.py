@@ -101,7 +101,7 @@ class AsyncAPIClient:
         check_scheme(credentials.url, "credentials.url", allow_http_hosts)
         self._flow = flow = choose_flow(credentials)
         for url in asked(flow):
-            check_scheme(url, "the token endpoint", allow_http_hosts)
+            check_scheme(url, _origin(url, credentials), allow_http_hosts)
         note = notes_on(credentials)
         if note is not None:
             warnings.warn(note, UserWarning, stacklevel=2)
@@ -321,6 +321,13 @@ def _option(value: _T | None, kind: type[_T], argument: str) -> _T:
     if not isinstance(value, kind):
         raise InvalidTypeError(f"{argument} must be a {kind.__name__}, not {type(value).__name__}", argument=argument)
     return value
+
+
+def _origin(url: str, credentials: Credentials) -> str:
+    """The field that an address which gets secrets comes from."""
+    names = ("auth_url", "bedrock_url")
+    found = (name for name in names if (given := getattr(credentials, name)) is not None and url.startswith(given))
+    return f"credentials.{next(found, 'url')}"
 
 
 def _checked_store(tokens: object) -> Any:

@@ -67,7 +67,7 @@ class GivenFunction:
             )
         return (None,) * len(wanted)
 
-    def failed(self, exc: Exception) -> AuthenticationError:
+    def failed(self, exc: BaseException) -> AuthenticationError:
         """The error for one that it raised. Its words are left out: they may hold a secret."""
         hint = " (it was called with None: there is no client to hand in here)" if self.arguments() else ""
         return AuthenticationError(f"no token: credentials.{self.argument} raised {type(exc).__name__}{hint}")

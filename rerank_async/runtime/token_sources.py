@@ -130,10 +130,15 @@ class FunctionSource:
         Raises:
             AuthenticationError: The function raised, or returned no token.
         """
-        cause: Exception | None = None
+        cause: BaseException | None = None
         result: object = None
         try:
             result = await self._result()
+        except asyncio.CancelledError as exc:
+            if is_cancelled():
+                raise
+            cause = exc  # it raised that by itself, so nobody's call shall look cancelled
+            _drop_frames(exc)
         except Exception as exc:  # noqa: BLE001 - whatever a function of the caller's raises
             cause = exc
             _drop_frames(exc)
@@ -154,6 +159,12 @@ def _called(function: Callable[..., Any], arguments: tuple[None, ...]) -> Any:
     """What the function makes: an awaitable, or the result, sealed before any other frame sees it."""
     made = function(*arguments)
     return made if inspect.isawaitable(made) else sealed_result(made)
+
+
+def is_cancelled() -> bool:
+    """Whether the running task was asked to end."""
+    current = asyncio.current_task()
+    return current is not None and current.cancelling() > 0
 
 
 def _drop_frames(exc: BaseException) -> None:

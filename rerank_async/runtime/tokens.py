@@ -15,7 +15,7 @@ from rerank_async.auth.grant import StaticFlow, TokenGrant
 from rerank_async.errors import ClientClosedError, RerankError
 from rerank_async.runtime.clock import Clock
 from rerank_async.runtime.http import Http
-from rerank_async.runtime.token_sources import ExchangeSource, FunctionSource
+from rerank_async.runtime.token_sources import ExchangeSource, FunctionSource, is_cancelled
 from rerank_async.runtime.token_store import MemoryTokenStore, Token, TokenStore, flights_of
 from rerank_async.values.options import RetryOptions
 
@@ -115,7 +115,7 @@ class TokenCache:
             # Shielded: the exchange goes on for the others when one caller is cancelled.
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if not task.cancelled() or _is_cancelled() or (own and not self._closed):
+            if not task.cancelled() or is_cancelled() or (own and not self._closed):
                 raise
             if self._closed:
                 raise ClientClosedError("the client was closed while it waited for a token") from None
@@ -246,12 +246,6 @@ def tokens_for(
         return TokenCache(FunctionSource(flow, wall), clock, store=store, key=f"function:{next(_functions)}")
     key = f"{flow.name}:{flow.url}:{flow.identity()}"
     return TokenCache(ExchangeSource(flow, http, retries, clock, wall), clock, store=store, key=key)
-
-
-def _is_cancelled() -> bool:
-    """Whether the caller who asks was itself cancelled."""
-    current = asyncio.current_task()
-    return current is not None and current.cancelling() > 0
 
 
 def _copy(exc: RerankError) -> RerankError:

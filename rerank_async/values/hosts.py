@@ -87,6 +87,10 @@ def token_endpoint_url(url: object, argument: str) -> str:
         InvalidTypeError: Not a str.
     """
     address = normal_url(url, argument)
+    if isinstance(url, str) and "?" in url:
+        raise InvalidArgumentError(
+            f"{argument} {address!r} is given with a query, which is not sent", argument=argument
+        )
     return _unless(_mistake_in_auth_url(host_of(address), urlsplit(address).path), address, argument)
 
 

@@ -214,6 +214,22 @@ def test_one_way_in_is_not_warned_about(url, fields):
     AsyncAPIClient(credentials, "project")
 
 
+@pytest.mark.parametrize(
+    ("fields", "argument"),
+    [
+        (KEY | {"auth_url": "http://iam.example.com/token"}, "credentials.auth_url"),
+        (PASSWORD | {"bedrock_url": "http://cp-console.example.com"}, "credentials.bedrock_url"),
+    ],
+    ids=["auth_url", "bedrock_url"],
+)
+def test_no_secret_goes_to_an_endpoint_in_the_clear(fields, argument):
+    with pytest.raises(InvalidArgumentError, match="in the clear") as raised:
+        AsyncAPIClient(Credentials(PAK, **fields), "project")
+    assert raised.value.argument == argument
+    hosts = ("iam.example.com", "cp-console.example.com")
+    AsyncAPIClient(Credentials(PAK, **fields), "project", allow_http_hosts=hosts)
+
+
 # Endpoints
 
 

@@ -95,6 +95,7 @@ def test_a_region_that_is_too_new_passes_with_its_token_endpoint():
         ("https://iam.cloud.ibm.com/", "did you mean 'https://iam.cloud.ibm.com/identity/token'?"),
         ("https://private.iam.cloud.ibm.com/identity", "'https://private.iam.cloud.ibm.com/identity/token'?"),
         ("https://us-south.ml.cloud.ibm.com", "is the service, not a token endpoint"),
+        ("https://iam.example.com/token?tenant=hunter2", "'https://iam.example.com/token' is given with a query"),
         ("iam.cloud.ibm.com/identity/token", "did you mean 'https://iam.cloud.ibm.com/identity/token'?"),
     ],
 )
@@ -103,6 +104,7 @@ def test_a_token_endpoint_that_is_not_one_is_corrected(auth_url, words):
         Credentials("https://us-south.ml.cloud.ibm.com", "k", auth_url=auth_url)
     assert words in str(raised.value)
     assert raised.value.argument == "credentials.auth_url"
+    assert "hunter2" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -363,6 +363,34 @@ async def test_a_function_that_fails_is_named_and_nothing_that_it_says_shows(fie
         assert raised.value.__cause__.__traceback__ is None, "its frames hold the secret"
 
 
+async def test_a_function_that_says_cancelled_by_itself_cancels_nobody():
+    async def atoken_function():
+        raise asyncio.CancelledError
+
+    cache = function_cache(FakeClock(), atoken_function=atoken_function)
+    calls = await asyncio.gather(*(cache.get() for _ in range(3)), return_exceptions=True)
+    assert [type(call) for call in calls] == [AuthenticationError] * 3
+    assert "raised CancelledError" in str(calls[0])
+
+
+async def test_closing_ends_a_function_that_waits():
+    ended = []
+
+    async def atoken_function():
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append(True)
+
+    cache = function_cache(FakeClock(), atoken_function=atoken_function)
+    call = asyncio.create_task(cache.get())
+    await settle()
+    await cache.aclose()
+    await settle()
+    assert type(call.exception()).__name__ == "ClientClosedError"
+    assert ended == [True]
+
+
 async def test_a_function_that_fails_does_no_harm_while_the_old_token_lives():
     outcomes = [("hunter1", NOON + 100), RuntimeError("locked"), ("hunter2", NOON + 200)]
 
@@ -479,6 +507,28 @@ def test_loops_one_after_another_and_one_that_is_closed_in_the_middle():
     assert asyncio.run(again(second)).authorization.reveal() == "Bearer t1"
     assert asyncio.run(again(first)) is asyncio.run(again(second))
     assert (first.exchanges, second.exchanges) == (1, 1)
+
+
+async def test_clients_in_two_threads_share_the_token_and_each_has_an_exchange_of_its_own():
+    hold, waits = threading.Event(), threading.Event()
+    store, fields = MemoryTokenStore(), {"api_key": KEY}
+
+    class Slow(Endpoint):
+        async def send(self, *args, **options):
+            waits.set()
+            await asyncio.to_thread(hold.wait, 30)
+            return await super().send(*args, **options)
+
+    slow, quick = Slow(FakeClock()), Endpoint(FakeClock())
+    first, second = cache_of(slow, store=store, **fields), cache_of(quick, store=store, **fields)
+    other = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(first.get())))
+    await asyncio.to_thread(waits.wait, 30)
+    token = await second.get()
+    assert second.alive() is token
+    hold.set()
+    late = await other
+    assert second.alive() is first.alive() is late
+    assert len(slow.requests) == len(quick.requests) == 1
 
 
 class Unhashable:
