@@ -1,6 +1,7 @@
 """Answers are capped in size, whatever their headers say, and nothing is tried again."""
 
 import gzip
+import json
 
 import pytest
 from aiohttp import web
@@ -82,3 +83,18 @@ async def test_an_endless_answer_is_not_read_to_its_end():
         async with client:
             with pytest.raises(AnswerTooLargeError):
                 await client.generate("bread", ["bread"])
+
+
+@pytest.mark.parametrize(("size", "passes"), [(256 * 2**10, True), (256 * 2**10 + 1, False)], ids=["limit", "above"])
+async def test_the_answer_of_a_token_endpoint_has_a_bound_of_its_own(size, passes):
+    def answer(seen):
+        bare = json.dumps({"access_token": "made-up-token", "expires_in": 3600, "padding": ""}).encode()
+        return web.Response(body=bare[:-2] + b"x" * (size - len(bare)) + b'"}', content_type="application/json")
+
+    async with service(token=answer) as running, client_for(running) as client:
+        if passes:
+            await client.generate("bread", ["bread"])
+        else:
+            with pytest.raises(AnswerTooLargeError, match=r"/identity/token .*larger than 262,144 bytes"):
+                await client.generate("bread", ["bread"])
+    assert len(running.token_requests) == 1
