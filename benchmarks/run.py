@@ -20,7 +20,7 @@ from report import Figure, table
 
 HERE = Path(__file__).parent
 PARTS = ("cpu", "rate_limits", "faults", "fairness", "processes", "big_list", "slow_tail", "over_length", "many")
-TABLES = ("imports", "fastapi_load")
+TABLES = ("imports", "tokens", "fastapi_load")
 """These print tables of their own; only the first is part of the quick form."""
 
 

@@ -154,8 +154,8 @@ async def failed(request: Request, error: errors.RerankError) -> JSONResponse:
                 (503, "the ranking service is not available") if down else (504, "the ranking took too long")
             )
             wait = max(behind, 1) if down else behind
-        case errors.CertificateError():
-            status, detail = 502, "the ranking service cannot be trusted"
+        case errors.CertificateError() | errors.ProxyError():
+            status, detail = 502, "the way to the ranking service is closed, or cannot be trusted"
         case errors.NoAnswerError() | errors.ServiceError() | errors.ClientStateError():
             status, detail, wait = 503, "the ranking service is not available", max(behind, 1)
         case _:  # our key, our project, our model, an address that redirects, answers that make no sense

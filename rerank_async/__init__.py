@@ -15,6 +15,7 @@ from rerank_async.errors import OverloadedError, RerankError
 from rerank_async.many import RerankMany
 from rerank_async.policy.heard import Heard, Limit
 from rerank_async.policy.limiter import Limiter
+from rerank_async.runtime.token_store import MemoryTokenStore, Token, TokenStore
 from rerank_async.streaming import RerankStream
 from rerank_async.values.credentials import Credentials
 from rerank_async.values.events import (
@@ -64,6 +65,7 @@ __all__ = [
     "LimitOptions",
     "LimitStatus",
     "Limiter",
+    "MemoryTokenStore",
     "Merged",
     "ModelSpec",
     "NormalizedResult",
@@ -88,6 +90,8 @@ __all__ = [
     "ServiceWarning",
     "Throttled",
     "Timeouts",
+    "Token",
+    "TokenStore",
     "__version__",
     "errors",
 ]

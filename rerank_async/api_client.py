@@ -5,41 +5,49 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import warnings
 from collections.abc import Collection, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from yarl import URL
 
-from rerank_async.auth import IamApiKey, choose_flow
-from rerank_async.errors import ClientClosedError, DecodeError, EventLoopError, InvalidArgumentError, InvalidTypeError
+from rerank_async.auth import Flow, asked, choose_flow, notes_on
+from rerank_async.errors import ClientClosedError, DecodeError, EventLoopError, InvalidTypeError
 from rerank_async.exchange import Channel, Checks
 from rerank_async.policy.bounds import LearnedBounds
 from rerank_async.policy.budget import RetryBudget
 from rerank_async.policy.concurrency import ConcurrencyBound
 from rerank_async.policy.latency import Latencies
 from rerank_async.policy.limiter import Limiter
-from rerank_async.policy.limiting import LearningLimiter
 from rerank_async.runtime.clock import MonotonicClock
 from rerank_async.runtime.gate import Gate
 from rerank_async.runtime.http import Http
 from rerank_async.runtime.logs import configure_from_env
+from rerank_async.runtime.proxies import proxies_for, sealed_proxies
 from rerank_async.runtime.retry_queue import RetryQueue
+from rerank_async.runtime.token_store import TokenStore
 from rerank_async.runtime.tokens import tokens_for
+from rerank_async.settings import (
+    as_credentials,
+    checked_store,
+    checked_version,
+    headers_with,
+    limiter_of,
+    option,
+    origin_of,
+    trusted,
+)
 from rerank_async.values.contract import API_VERSION, MODEL_SPECS_PATH, RERANK_PATH, RERANK_SPECS_FILTER
 from rerank_async.values.credentials import Credentials, project_or_space, sealed
 from rerank_async.values.options import LimitOptions, RetryOptions, Timeouts
 from rerank_async.values.response import LimitStatus, ModelSpec
 from rerank_async.values.urls import check_scheme
-from rerank_async.values.version import USER_AGENT
 
 if TYPE_CHECKING:
     import aiohttp
 
-_T = TypeVar("_T")
 _MOST_SPEC_PAGES = 100  # 200 specs each; a service whose pages never end must not hold the caller for ever
-
-BASE_HEADERS: Mapping[str, str] = {"Accept": "application/json", "User-Agent": USER_AGENT}
 
 
 class AsyncAPIClient:
@@ -63,6 +71,10 @@ class AsyncAPIClient:
         session: aiohttp.ClientSession | None = None,
         allow_http_hosts: Collection[str] = (),
         limiter: Limiter | None = None,
+        tokens: TokenStore | None = None,
+        proxies: Mapping[str, str | None] | None = None,
+        trust_env: bool | None = None,
+        extra_headers: Mapping[str, str] | None = None,
     ) -> None:
         """Checks everything that can be checked without a request.
 
@@ -79,39 +91,56 @@ class AsyncAPIClient:
             allow_http_hosts: Hosts besides loopback to which plain http is accepted.
             limiter: Paces the requests instead of the client's own limiter; it may be shared by clients of one event
                 loop. Of ``limits`` only the bounds on concurrency and on the queue may be given beside it.
+            tokens: Where tokens are kept: give one `MemoryTokenStore` to several clients, and those with the same
+                credentials share the token and its exchange. None: a store of its own.
+            proxies: The proxy by the scheme of the target, instead of the credentials' ``proxies``:
+                ``{"https": "http://user:password@proxy:3128"}``; names are ``http``, ``https`` and ``all``. Token
+                requests take it too. ``{}``: none, whatever the environment says.
+            trust_env: Whether to read ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` where ``proxies``
+                is not given. Loopback never takes a proxy from there. None: yes, unless a ``session`` is given.
+            extra_headers: Sent with each request to the service, not with those for tokens; a call's own win.
 
         Raises:
             InvalidArgumentError: Something is missing, contradictory or out of range; the message names it.
         """
-        credentials = sealed(credentials)  # so that this frame shows no secret
+        credentials, proxies = sealed(credentials), sealed_proxies(proxies)  # so that this frame shows no secret
         configure_from_env()
-        credentials = _as_credentials(credentials)
+        credentials = as_credentials(credentials)
         if isinstance(allow_http_hosts, str):
             raise InvalidTypeError(
                 "allow_http_hosts must be a tuple of host names, not a str", argument="allow_http_hosts"
             )
         check_scheme(credentials.url, "credentials.url", allow_http_hosts)
-        flow = choose_flow(credentials)
-        if isinstance(flow, IamApiKey):
-            check_scheme(flow.url, "credentials.auth_url", allow_http_hosts)
+        self._flow = flow = choose_flow(credentials)
+        for url in asked(flow):
+            check_scheme(url, origin_of(url, credentials), allow_http_hosts)
+        note = notes_on(credentials)
+        if note is not None:
+            warnings.warn(note, UserWarning, stacklevel=2)
+        if project_id is None and space_id is None:
+            project_id, space_id = credentials.project_id, credentials.space_id
         self._project_id, self._space_id = project_or_space(project_id, space_id)
-        self._timeouts = _option(timeouts, Timeouts, "timeouts")
-        self._limits = _option(limits, LimitOptions, "limits")
+        self._timeouts = option(timeouts, Timeouts, "timeouts")
+        self._limits = option(limits, LimitOptions, "limits")
         self._url = credentials.url
-        self._version = _checked_version(api_version)
+        self._version = checked_version(api_version)
         clock = MonotonicClock()
-        retries = _option(retries, RetryOptions, "retries")
+        retries = option(retries, RetryOptions, "retries")
         http = Http(
             verify=verify if verify is not None or session is not None else credentials.verify,
             timeouts=self._timeouts,
             session=session,
+            proxies=proxies_for(
+                credentials.proxies if proxies is None else proxies, trust_env=trusted(trust_env, session)
+            ),
         )
-        paced_by = _limiter_of(self._limits, limiter)
+        self._headers = headers_with(extra_headers)
+        paced_by = limiter_of(self._limits, limiter)
         concurrency = ConcurrencyBound(self._limits.max_concurrency, slow_start=not paced_by.limit_known)
         where = self._url + RERANK_PATH
         self._channel = Channel(
             http=http,
-            tokens=tokens_for(flow, http, retries, clock),
+            tokens=tokens_for(flow, http, retries, clock, store=checked_store(tokens)),
             gate=Gate(paced_by, concurrency, clock, max_queued=self._limits.max_queued, patience=retries.max_elapsed),
             retrying=RetryQueue(RetryBudget(retries.budget), clock),
             clock=clock,
@@ -132,6 +161,11 @@ class AsyncAPIClient:
         return self._url
 
     @property
+    def flow(self) -> Flow:
+        """The way in that was chosen. For use inside this package."""
+        return self._flow
+
+    @property
     def project_id(self) -> str | None:
         """The project; None if a space is used."""
         return self._project_id
@@ -150,6 +184,11 @@ class AsyncAPIClient:
     def limits(self) -> LimitOptions:
         """The rate as it was set."""
         return self._limits
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What is sent with each request to the service, beside the token; looked up without regard to case."""
+        return self._headers
 
     @property
     def limit_status(self) -> LimitStatus:
@@ -263,7 +302,7 @@ class AsyncAPIClient:
         where = self._url + MODEL_SPECS_PATH
         query = {"version": self._version, "filters": filters, "limit": str(limit), "start": start}
         url = URL(where).with_query({name: value for name, value in query.items() if value})
-        answer = await self.channel().http.send("GET", url, headers=BASE_HEADERS)
+        answer = await self.channel().http.send("GET", url, headers=self._headers)
         return decode_specs(answer.status, answer.headers, answer.body, where)
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -287,52 +326,3 @@ class AsyncAPIClient:
         self._channel.tokens.forget_loop()
         self._channel.gate.forget_loop()
         self._channel.retrying.forget_loop()
-
-
-def _as_credentials(credentials: Credentials | Mapping[str, Any] | None) -> Credentials:
-    if isinstance(credentials, Credentials):
-        return credentials
-    return Credentials.from_env() if credentials is None else Credentials.from_dict(credentials)
-
-
-def _option(value: _T | None, kind: type[_T], argument: str) -> _T:
-    if value is None:
-        return kind()
-    if not isinstance(value, kind):
-        raise InvalidTypeError(f"{argument} must be a {kind.__name__}, not {type(value).__name__}", argument=argument)
-    return value
-
-
-_LIMITER_NAMES = tuple(name for name in vars(Limiter) if not name.startswith("_")) + tuple(Limiter.__annotations__)
-
-
-def _limiter_of(limits: LimitOptions, limiter: Limiter | None) -> Limiter:
-    """The limiter that was given, or one of our own.
-
-    Raises:
-        InvalidTypeError: It is no limiter; the message names what it lacks.
-        InvalidArgumentError: ``limits`` sets what the given limiter decides.
-    """
-    if limiter is None:
-        return LearningLimiter(limits.requests_per_second, limits.burst, limits.share)
-    missing = sorted({name for name in _LIMITER_NAMES if not hasattr(limiter, name)})
-    if missing:
-        raise InvalidTypeError(
-            f"limiter must have what the protocol Limiter lists; a {type(limiter).__name__} has no {missing[0]}",
-            argument="limiter",
-        )
-    plain = LimitOptions()
-    for name in ("requests_per_second", "burst", "share"):
-        if getattr(limits, name) != getattr(plain, name):
-            raise InvalidArgumentError(
-                f"limiter decides what LimitOptions.{name} would set; give only one of them", argument="limiter"
-            )
-    return limiter
-
-
-def _checked_version(value: object) -> str:
-    if not isinstance(value, str) or len(value) != 10 or not value.replace("-", "").isdigit():
-        raise InvalidArgumentError(
-            f"api_version must be a date such as {API_VERSION!r}, not {value!r}", argument="api_version"
-        )
-    return value

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from multidict import CIMultiDict
 
-from rerank_async.api_client import BASE_HEADERS, AsyncAPIClient
+from rerank_async.api_client import AsyncAPIClient
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
 from rerank_async.job import Job, Terms
 from rerank_async.policy.hedging import HedgeBudget, HedgeModel
@@ -23,11 +23,9 @@ from rerank_async.values.parameters import Crypto, RerankParameters, ReturnOptio
 from rerank_async.values.response import Plan, RerankResponse
 
 OnFailure = Literal["raise", "partial"]
-NO_HEADERS: Mapping[str, str] = {}
+CONTENT: Mapping[str, str] = {"Content-Type": "application/json"}
 
 _NOTHING_WANTED = ReturnOptions()
-# As aiohttp wants them, so that they are not converted for each request.
-_HEADERS: Mapping[str, str] = CIMultiDict({**BASE_HEADERS, "Content-Type": "application/json"})
 
 
 def client_of(api_client: AsyncAPIClient | None, options: Mapping[str, Any]) -> AsyncAPIClient:
@@ -155,16 +153,20 @@ def plan_of(job: Job, api_client: AsyncAPIClient) -> Plan:
     )
 
 
-async def nothing(job: Job, parameters: RerankParameters) -> RerankResponse:
+async def nothing(job: Job) -> RerankResponse:
     """The response to a job without texts, for which nothing is sent."""
-    wanted_back = parameters.return_options or _NOTHING_WANTED
     return RerankResponse(
-        model_id=job.head["model_id"],
+        model_id=job.terms.model_id,
         results=(),
         created_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         input_token_count=0,
-        query=job.head["query"] if wanted_back.query else None,
+        query=job.query,
     )
+
+
+def observed_by(job: Job, observer: Observer) -> Job:
+    """The job with one more observer."""
+    return job._replace(terms=job.terms._replace(observers=(*job.terms.observers, observer)))
 
 
 def request_headers(own: Mapping[str, str], extra: Mapping[str, str] | None) -> Mapping[str, str]:
@@ -173,9 +175,14 @@ def request_headers(own: Mapping[str, str], extra: Mapping[str, str] | None) -> 
     Raises:
         InvalidArgumentError: ``extra_headers`` are wrong.
     """
-    if extra is None and own is NO_HEADERS:
-        return _HEADERS
-    return {**_HEADERS, **own, **(header_fields(extra) if extra is not None else {})}
+    return own if extra is None else merged_headers(own, header_fields(extra))
+
+
+def merged_headers(headers: Mapping[str, str], others: Mapping[str, str]) -> Mapping[str, str]:
+    """Both, the others winning whatever their case."""
+    merged = CIMultiDict(headers)  # as aiohttp wants them, so that they are not converted for each request
+    merged.update(others)
+    return merged
 
 
 def checked_model(model_id: object) -> str:

@@ -15,7 +15,7 @@ from rerank_async.policy.scores import above_threshold
 from rerank_async.racing import race
 from rerank_async.recovery import FATAL, Recovery
 from rerank_async.runtime.permits import Permit
-from rerank_async.runtime.tokens import Token
+from rerank_async.runtime.token_store import Token
 from rerank_async.tally import Tally
 from rerank_async.values.response import NO_EXTRA, RerankResponse, RerankResult
 from rerank_async.work import Work

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from rerank_async.api_client import AsyncAPIClient
 from rerank_async.arguments import (
-    NO_HEADERS,
+    CONTENT,
     OnFailure,
     checked_batching,
     checked_model,
@@ -19,7 +19,9 @@ from rerank_async.arguments import (
     client_of,
     hedging_of,
     job_of,
+    merged_headers,
     nothing,
+    observed_by,
     plan_of,
     request_headers,
     terms_of,
@@ -28,8 +30,9 @@ from rerank_async.call import Call
 from rerank_async.job import Job, Terms
 from rerank_async.many import RerankMany
 from rerank_async.runtime.logs import log_event, wanted
+from rerank_async.runtime.proxies import sealed_proxies
 from rerank_async.streaming import RerankStream
-from rerank_async.values.checks import header_fields, timeout_seconds
+from rerank_async.values.checks import timeout_seconds
 from rerank_async.values.contract import RERANK_SPECS_FILTER
 from rerank_async.values.credentials import Credentials, sealed
 from rerank_async.values.events import Observer
@@ -78,6 +81,9 @@ class AsyncRerank:
         observer: Observer | None = None,
         session: aiohttp.ClientSession | None = None,
         allow_http_hosts: Collection[str] = (),
+        proxies: Mapping[str, str | None] | None = None,
+        trust_env: bool | None = None,
+        extra_headers: Mapping[str, str] | None = None,
     ) -> None:
         """Checks everything that can be checked without a request.
 
@@ -90,7 +96,7 @@ class AsyncRerank:
             verify: How TLS certificates are checked: True or None: by the default trust store; a path: by that CA file
                 or folder; an ``ssl.SSLContext``; False: not at all.
             api_client: A client to share, which stays its maker's to close. It brings credentials, project, limits,
-                retries, timeouts and session, so none of these may be given beside it.
+                retries, timeouts, session, proxies and headers, so none of these may be given beside it.
             batching: How inputs are cut into requests.
             limits: The rate.
             retries: What is sent again.
@@ -102,17 +108,20 @@ class AsyncRerank:
             observer: Takes the events of `rerank_async.values.events` of every call, synchronously.
             session: Your own aiohttp session, which stays yours to close; its connector must not queue.
             allow_http_hosts: Hosts besides loopback to which plain http is accepted.
+            proxies: The proxy by the scheme of the target, ``http``, ``https`` or ``all``, such as
+                ``{"https": "http://user:password@proxy:3128"}``; ``{}``: none, whatever the environment says.
+            trust_env: Whether the environment names proxies where ``proxies`` is not given; see `AsyncAPIClient`.
+            extra_headers: Sent with each request to the service, not with those for tokens; a call's own win.
 
         Raises:
             InvalidArgumentError: Something is missing, contradictory or out of range; the message names it.
         """
-        credentials = sealed(credentials)  # so that this frame shows no secret
+        credentials, proxies = sealed(credentials), sealed_proxies(proxies)  # so that this frame shows no secret
         self._params = as_parameters(params)
         self._batching = checked_batching(batching)
         self._on_failure = checked_on_failure(on_failure)
         self._observer = checked_observer(observer)
         self._timeout: float | Default | None = DEFAULT
-        self._headers = NO_HEADERS
         self._owned = api_client is None
         self._model_id = checked_model(model_id)
         options = {
@@ -125,8 +134,12 @@ class AsyncRerank:
             "timeouts": timeouts,
             "session": session,
             "allow_http_hosts": allow_http_hosts or None,
+            "proxies": proxies,
+            "trust_env": trust_env,
+            "extra_headers": extra_headers,
         }
         self._api_client = client_of(api_client, options)
+        self._headers = merged_headers(self._api_client.headers, CONTENT)
         self._hedging = hedging_of(hedging, self._model_id, self._api_client)
         self._terms = self._new_terms()
 
@@ -182,10 +195,8 @@ class AsyncRerank:
             NoAnswerError: No answer, after retries.
             BadAnswerError: Answers that make no sense, after retries.
         """
-        job, parameters = self._job(
-            query, inputs, params, crypto, extra_headers, extra_body, score_threshold=score_threshold
-        )
-        return await self._begin(job, parameters, self._seconds(timeout))
+        job = self._job(query, inputs, params, crypto, extra_headers, extra_body, score_threshold=score_threshold)
+        return await self._begin(job, self._seconds(timeout))
 
     def stream(
         self,
@@ -213,11 +224,11 @@ class AsyncRerank:
             InvalidArgumentError: Bad input, at once; the other errors of `generate` come while it is iterated, after
                 everything that had landed.
         """
-        job, parameters = self._job(
+        job = self._job(
             query, inputs, params, crypto, extra_headers, extra_body, score_threshold=score_threshold, whole=True
         )
         seconds = self._seconds(timeout)
-        return RerankStream(lambda landed: self._begin(job, parameters, seconds, landed))
+        return RerankStream(lambda landed: self._begin(job, seconds, landed))
 
     def generate_many(
         self,
@@ -245,8 +256,8 @@ class AsyncRerank:
         flow = object()
 
         async def run(request: RerankRequest) -> RerankResponse:
-            job, parameters = self._job(request.query, request.inputs, request.params, None, None, None, flow=flow)
-            return await self._begin(job, parameters, self._seconds(DEFAULT))
+            job = self._job(request.query, request.inputs, request.params, None, None, None, flow=flow)
+            return await self._begin(job, self._seconds(DEFAULT))
 
         return RerankMany(run, requests, self._api_client.channel, ordered=ordered, max_in_flight=max_in_flight)
 
@@ -262,7 +273,7 @@ class AsyncRerank:
         Raises:
             InvalidArgumentError: As `generate`.
         """
-        job, _ = self._job(query, inputs, params, crypto, None, None)
+        job = self._job(query, inputs, params, crypto, None, None)
         return plan_of(job, self._api_client)
 
     def with_options(
@@ -293,20 +304,14 @@ class AsyncRerank:
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
         view._owned = False
-        if params is not DEFAULT:
-            view._params = as_parameters(params)
-        if timeout is not DEFAULT:
-            view._timeout = timeout_seconds(timeout)
-        if extra_headers is not None:
-            view._headers = {**self._headers, **header_fields(extra_headers)}
-        if observer is not DEFAULT:
-            view._observer = checked_observer(observer)
-        if batching is not DEFAULT:
-            view._batching = checked_batching(batching)
+        view._params = self._params if params is DEFAULT else as_parameters(params)
+        view._timeout = self._timeout if timeout is DEFAULT else timeout_seconds(timeout)
+        view._headers = request_headers(self._headers, extra_headers)
+        view._observer = self._observer if observer is DEFAULT else checked_observer(observer)
+        view._batching = self._batching if batching is DEFAULT else checked_batching(batching)
+        view._on_failure = self._on_failure if on_failure is DEFAULT else checked_on_failure(on_failure)
         if hedging is not DEFAULT:
             view._hedging = hedging_of(hedging, self._model_id, self._api_client)
-        if on_failure is not DEFAULT:
-            view._on_failure = checked_on_failure(on_failure)
         view._terms = view._new_terms()
         return view
 
@@ -348,37 +353,33 @@ class AsyncRerank:
         extra_headers: Mapping[str, str] | None,
         extra_body: Mapping[str, Any] | None,
         **rest: Any,
-    ) -> tuple[Job, RerankParameters]:
-        parameters = self._params if params is None else as_parameters(params)
-        job = job_of(
+    ) -> Job:
+        return job_of(
             self._api_client,
             self._terms,
             query=query,
             inputs=inputs,
-            parameters=parameters,
+            parameters=self._params if params is None else as_parameters(params),
             crypto=as_crypto(crypto),
             headers=request_headers(self._headers, extra_headers),
             extra_body=extra_body,
             **rest,
         )
-        return job, parameters
 
     def _begin(
         self,
         job: Job,
-        parameters: RerankParameters,
         seconds: float | None,
         landed: Callable[[tuple[RerankResult, ...]], None] | None = None,
     ) -> Coroutine[Any, Any, RerankResponse]:
         """The call, to be awaited; checks at once that the client can be used here."""
         channel = self._api_client.channel()
         if not job.load.texts:
-            return nothing(job, parameters)
+            return nothing(job)
         if seconds is not None:
             job = job._replace(deadline=channel.clock.now() + seconds)
         if wanted():
-            terms = job.terms
-            job = job._replace(terms=terms._replace(observers=(*terms.observers, log_event)))
+            job = observed_by(job, log_event)
         return Call(channel, job, landed).run()
 
     def _new_terms(self) -> Terms:
@@ -392,8 +393,5 @@ class AsyncRerank:
         )
 
     def _seconds(self, timeout: float | Default | None) -> float | None:
-        if timeout is DEFAULT:
-            timeout = self._timeout
-        if timeout is DEFAULT:
-            return self._api_client.timeouts.total
-        return timeout_seconds(timeout)
+        chosen = self._timeout if timeout is DEFAULT else timeout_seconds(timeout)
+        return self._api_client.timeouts.total if chosen is DEFAULT else chosen

@@ -9,7 +9,8 @@
     ├── OverloadedError                            more requests wait than max_queued allows; nothing was sent
     ├── NoAnswerError                              no answer came
     │   ├── ConnectionFailedError (ConnectionError)  refused, reset, cut, name not found
-    │   │   └── CertificateError                   the TLS certificate was not accepted
+    │   │   ├── CertificateError                   the TLS certificate was not accepted
+    │   │   └── ProxyError                         the proxy refused
     │   ├── RequestTimeoutError   (TimeoutError)   one request took too long
     │   └── DeadlineExceededError (TimeoutError)   the call's deadline passed, or cannot be met
     ├── StatusError                                an answer with a bad status
@@ -24,6 +25,7 @@
     │   ├── RedirectError                          3xx: redirects are not followed
     │   └── ServiceError                           5xx
     └── BadAnswerError                             an answer that makes no sense
+        ├── AnswerTooLargeError                    larger than any honest one
         ├── DecodeError                            not the JSON that was expected
         └── IntegrityError                         indices or scores that cannot be right
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from rerank_async.values.response import ResponseStats
 
 __all__ = [
+    "AnswerTooLargeError",
     "AuthenticationError",
     "BadAnswerError",
     "BadRequestError",
@@ -56,6 +59,7 @@ __all__ = [
     "NoAnswerError",
     "OverloadedError",
     "PermissionDeniedError",
+    "ProxyError",
     "QuotaExceededError",
     "RateLimitError",
     "RedirectError",
@@ -154,6 +158,10 @@ class CertificateError(ConnectionFailedError):
     """The TLS certificate was not accepted. Never retried, and never answered by verifying less."""
 
 
+class ProxyError(ConnectionFailedError):
+    """The proxy refused: it asks for a name and password, or does not let this host through. Never retried."""
+
+
 class RequestTimeoutError(NoAnswerError, TimeoutError):
     """One request took longer than ``Timeouts.request`` (or its connection longer than ``Timeouts.connect``)."""
 
@@ -243,6 +251,10 @@ class BadAnswerError(RerankError):
         super().__init__(message)
         self.url = url
         self.trace = trace
+
+
+class AnswerTooLargeError(BadAnswerError):
+    """The answer is larger than any honest one, and was not read to its end. Never retried."""
 
 
 class DecodeError(BadAnswerError):

@@ -19,7 +19,8 @@ from rerank_async.runtime.gate import Gate
 from rerank_async.runtime.http import Http
 from rerank_async.runtime.permits import Permit
 from rerank_async.runtime.retry_queue import RetryQueue
-from rerank_async.runtime.tokens import Token, Tokens
+from rerank_async.runtime.token_store import Token
+from rerank_async.runtime.tokens import Tokens
 from rerank_async.tally import Tally
 from rerank_async.values.options import RetryOptions
 

@@ -12,7 +12,7 @@ from rerank_async.policy.hedging import HedgeModel
 from rerank_async.policy.merging import BatchResult
 from rerank_async.policy.retrying import crowds, throttles
 from rerank_async.runtime.permits import Permit, wake
-from rerank_async.runtime.tokens import Token
+from rerank_async.runtime.token_store import Token
 from rerank_async.tally import Tally
 from rerank_async.values.contract import POOL_FULL
 

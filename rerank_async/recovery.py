@@ -18,7 +18,7 @@ from rerank_async.job import Job
 from rerank_async.mending import Mending
 from rerank_async.policy.retrying import Again, Decision, GiveUp, MakeRoom, NewToken, Pause, crowds, decide, throttles
 from rerank_async.runtime.permits import Permit
-from rerank_async.runtime.tokens import Token
+from rerank_async.runtime.token_store import Token
 from rerank_async.tally import Tally
 from rerank_async.values.events import Retried, Throttled
 from rerank_async.work import Work

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from rerank_async.cli.auth import auth
 from rerank_async.cli.exits import TABLE, Exit, report
 from rerank_async.cli.models import models
 from rerank_async.cli.rank import rank
@@ -21,7 +22,7 @@ def group() -> None:
     """
 
 
-for command in (rank, models, serve):
+for command in (rank, models, serve, auth):
     group.add_command(command)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import attrs
 
 from rerank_async.cli.exits import InputError
-from rerank_async.values.credentials import Credentials
+from rerank_async.values.credentials import Credentials, sealed
 
 _NOWHERE = "set WATSONX_URL or give --url, or use --local for the model on this machine"
 
@@ -23,16 +27,23 @@ class Target:
         project_id: The project; None: from the environment.
         space_id: The space instead of a project; likewise.
         local: Start a server for this call instead.
+        credentials: A JSON file with the fields of `Credentials`, ``-`` for standard input; None: from the environment.
     """
 
     url: str | None = None
     project_id: str | None = None
     space_id: str | None = None
     local: bool = False
+    credentials: str | None = None
 
     def __attrs_post_init__(self) -> None:
         """Refuses options that would have no effect."""
-        given = {"--url": self.url, "--project-id": self.project_id, "--space-id": self.space_id}
+        given = {
+            "--url": self.url,
+            "--project-id": self.project_id,
+            "--space-id": self.space_id,
+            "--credentials": self.credentials,
+        }
         for name, value in given.items():
             if self.local and value is not None:
                 raise InputError(f"--local brings its own server, so {name} has no effect; leave one of them out")
@@ -65,18 +76,11 @@ async def access(target: Target, *, preload: str | None) -> AsyncIterator[Access
         if target.local:
             yield await stack.enter_async_context(_local(preload))
             return
-        url = _url(target)
-        names = ("WATSONX_APIKEY", "WATSONX_API_KEY", "WATSONX_TOKEN")
-        key, other_key, token = (os.environ.get(name) or None for name in names)
-        if not (key or other_key or token):
-            raise InputError(
-                f"no key for {url}: set WATSONX_APIKEY (or WATSONX_TOKEN), or use --local for the model on this machine"
-            )
+        credentials = _credentials(target)
         places = (target.project_id, target.space_id)
-        if not any((*places, os.environ.get("WATSONX_PROJECT_ID"), os.environ.get("WATSONX_SPACE_ID"))):
+        known = (credentials.project_id, credentials.space_id)
+        if not any((*places, *known, os.environ.get("WATSONX_PROJECT_ID"), os.environ.get("WATSONX_SPACE_ID"))):
             raise InputError("no project: set WATSONX_PROJECT_ID, or give --project-id or --space-id")
-        # With a key and a token the key is taken: only it can be renewed.
-        credentials = Credentials(url, key or other_key) if key or other_key else Credentials(url, token=token)
         yield Access(credentials, *places)
 
 
@@ -101,6 +105,32 @@ def _url(target: Target) -> str:
     if not url:
         raise InputError(f"no address of a service: {_NOWHERE}")
     return url
+
+
+def _credentials(target: Target) -> Credentials:
+    if target.credentials is not None:
+        fields = read_credentials(target.credentials)
+        return Credentials.from_dict({**fields, "url": target.url} if target.url else fields)
+    return Credentials.from_env(_url(target))
+
+
+def read_credentials(name: str) -> dict[str, Any]:
+    """The fields in a JSON file, each string sealed: nothing of the file is shown, whatever is wrong with it.
+
+    Raises:
+        InputError: There is no such file, or it holds no JSON object.
+    """
+    what = "standard input" if name == "-" else name
+    try:
+        # Never bound to a name: a traceback with locals would show it.
+        fields = sealed(json.loads(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()))
+    except OSError as exc:
+        raise InputError(f"--credentials: cannot read {what}: {exc.strerror}") from exc
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise InputError(f"--credentials: {what} does not hold a JSON object with the fields of Credentials")
+    return fields
 
 
 @asynccontextmanager

@@ -7,10 +7,12 @@ from itertools import islice
 from typing import NamedTuple, TypeGuard
 
 from rerank_async.errors import (
+    AnswerTooLargeError,
     AuthenticationError,
     BadAnswerError,
     CertificateError,
     ConnectionFailedError,
+    ProxyError,
     RateLimitError,
     RequestTimeoutError,
     RerankError,
@@ -21,6 +23,7 @@ from rerank_async.values.contract import POOL_FULL, TOKEN_EXPIRED, TOKEN_NOT_VAL
 from rerank_async.values.options import RetryOptions
 
 _RETRYABLE = (ServiceError, ConnectionFailedError, RequestTimeoutError, BadAnswerError)
+_FINAL = (CertificateError, ProxyError, AnswerTooLargeError)  # although their kind may mend
 _TOKEN_CODES = frozenset({TOKEN_EXPIRED, TOKEN_NOT_VALID})
 _CROWDED_STATUSES = frozenset({503, 504})
 _RETRYABLE_STATUSES = frozenset({408, 425})  # timed out or too early at a gateway
@@ -125,7 +128,7 @@ def decide(
     if isinstance(error, AuthenticationError) and (error.status == 401 or error.code in _TOKEN_CODES):
         return GiveUp() if renewed else NewToken()
     mendable = isinstance(error, _RETRYABLE) or (isinstance(error, StatusError) and error.status in _RETRYABLE_STATUSES)
-    if not mendable or isinstance(error, CertificateError):
+    if not mendable or isinstance(error, _FINAL):
         return GiveUp()
     return _retry(error, attempts, refused, elapsed, options, jitter)
 

@@ -102,7 +102,9 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, url: str) -> 
     meaning = _meaning(status, said)
     words = (said.message or "").rstrip(". ") or _describe(headers, body)
     if meaning.kind is RedirectError:
-        words = f"redirects to {headers.get('location', 'nowhere')!r}, and redirects are not followed"
+        # Without its query, which may repeat what was sent.
+        target = headers.get("location", "nowhere").partition("?")[0]
+        words = f"redirects to {target!r}, and redirects are not followed"
     trace = said.trace or trace_of(headers, None)
     message = f"{url} answered {status}"
     message += f" {said.code}: {words}" if said.code else f": {words}"

@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import io
 import os
-import ssl
 import warnings
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import aiohttp
-from multidict import CIMultiDict
 from yarl import URL
 
 from rerank_async.errors import (
+    AnswerTooLargeError,
     CertificateError,
     ClientClosedError,
     ConnectionFailedError,
     InvalidArgumentError,
     InvalidTypeError,
+    ProxyError,
     RequestTimeoutError,
     RerankError,
 )
+from rerank_async.runtime.outgoing import payload, proxy_headers, whole_headers, without_frames
+from rerank_async.runtime.proxies import Proxies, Proxy
+from rerank_async.runtime.tls import Verify, checked_verify, ssl_of
 from rerank_async.runtime.watch import Watch
 from rerank_async.values.options import Timeouts
 from rerank_async.values.secret import Secret
 
 _CLOSED = "this client is closed; make a new one"
-_STREAM_FROM = 2**20  # bytes; aiohttp warns of larger bodies given as bytes
 
-Verify = bool | str | os.PathLike[str] | ssl.SSLContext | None
+ANSWER_LIMIT = 64 * 2**20
+"""Bytes of an answer, unpacked. The largest honest ones echo their request's texts, ``BatchOptions.max_bytes``."""
+
+TOKEN_ANSWER_LIMIT = 256 * 2**10
+"""Bytes of an answer of a token endpoint. Tokens are a few kB: headers have to carry them."""
 
 
 class Answer(NamedTuple):
@@ -51,7 +56,14 @@ class Http:
     What it made it closes, with the loop at the latest; what it was given it leaves alone.
     """
 
-    def __init__(self, *, verify: Verify, timeouts: Timeouts, session: aiohttp.ClientSession | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        verify: Verify,
+        timeouts: Timeouts,
+        session: aiohttp.ClientSession | None = None,
+        proxies: Proxies | None = None,
+    ) -> None:
         if session is not None and not isinstance(session, aiohttp.ClientSession):
             raise InvalidTypeError(
                 f"session must be an aiohttp.ClientSession, not {type(session).__name__}", argument="session"
@@ -60,7 +72,8 @@ class Http:
             raise InvalidArgumentError(
                 "verify has no effect on a session that is given: set ssl= on its connector", argument="verify"
             )
-        self._verify = _checked_verify(verify)
+        self._verify = checked_verify(verify)
+        self._proxies = proxies
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
         self._seconds = timeouts.request
         self._watch: Watch | None = None
@@ -78,23 +91,28 @@ class Http:
         headers: Mapping[str, str],
         authorization: Secret | None = None,
         body: bytes | Secret | None = None,
+        limit: int = ANSWER_LIMIT,
     ) -> Answer:
         """Sends one request and reads the whole answer, whatever its status. Redirects are not followed.
 
         Args:
             method: Such as ``"POST"``.
             url: The whole address.
-            headers: Without secrets.
+            headers: Without secrets. An ``X-Global-Transaction-Id`` is added where there is none.
             authorization: The Authorization header's value.
             body: The bytes to send; a Secret is sent as UTF-8.
+            limit: Bytes of the answer's body above which it is not read on.
 
         Raises:
             ConnectionFailedError: No connection, or it broke before the answer was whole.
             CertificateError: The certificate was not accepted.
+            ProxyError: The proxy refused.
             RequestTimeoutError: It took too long.
+            AnswerTooLargeError: The answer is above the limit.
             ClientClosedError: The session that was given is closed.
         """
         self.check()
+        proxy = None if self._proxies is None else self._proxies.of(url)
         session = self._given or self._session or await self._open()
         watch = self._watch or self._new_watch()
         watched = watch.enter()
@@ -102,23 +120,29 @@ class Http:
             response = await session.request(
                 method,
                 url,
-                data=_payload(body),
-                headers=headers if authorization is None else _authorized(headers, authorization),
+                data=payload(body),
+                headers=whole_headers(headers, authorization, proxy if url.scheme == "http" else None),
                 allow_redirects=False,
                 raise_for_status=False,
                 timeout=self._timeout,
+                proxy=None if proxy is None else proxy.url,
+                proxy_headers=None if proxy is None else proxy_headers(proxy),
             )
             # Reading to the end gives the connection back, and a read that fails closes it.
-            return Answer(response.status, response.headers, await response.read())
+            content = await _content(response, limit)
+            if content is not None and not (response.status == 407 and proxy is not None):
+                return Answer(response.status, response.headers, content)
+            error: RerankError = _unusable(response.status, proxy, url, limit)
+            cause: BaseException | None = None
         except asyncio.CancelledError:
             if not watched.is_all():
                 raise
-            error: RerankError = too_late(str(url.with_query(None)), "whole answer from", "request")
-            cause: BaseException | None = None
+            error = too_late(str(url.with_query(None)), "whole answer from", "request")
+            cause = None
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            error = ClientClosedError(_CLOSED) if self._closed else error_for(exc, url)
+            error = ClientClosedError(_CLOSED) if self._closed else error_for(exc, url, proxy)
             # aiohttp's errors about responses hold the request's headers, so they are not attached.
-            cause = None if isinstance(exc, aiohttp.ClientResponseError) else _bare(exc)
+            cause = None if isinstance(exc, aiohttp.ClientResponseError) else without_frames(exc)
         finally:
             watch.leave(watched)
         # Outside of the block, so that no context holds the exception either.
@@ -160,7 +184,7 @@ class Http:
     async def _open(self) -> aiohttp.ClientSession:
         session = aiohttp.ClientSession(
             # The gate bounds requests in flight, so the pool must never queue (docs/decisions.md, 6).
-            connector=aiohttp.TCPConnector(limit=0, ssl=_ssl_of(self._verify)),
+            connector=aiohttp.TCPConnector(limit=0, ssl=ssl_of(self._verify)),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         # A generator parked on the loop: asyncio.run closes it, and with it the session, before the loop is closed.
@@ -189,46 +213,36 @@ async def _keep(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
         await session.close()
 
 
-def _authorized(headers: Mapping[str, str], authorization: Secret) -> CIMultiDict[str]:
-    """The headers with the token. Called inline, so that no frame that waits holds the secret."""
-    whole = CIMultiDict(headers)
-    whole["Authorization"] = authorization.reveal()
-    return whole
-
-
-def _payload(body: bytes | Secret | None) -> Any:
-    if isinstance(body, Secret):
-        return body.reveal().encode()
-    return io.BytesIO(body) if body is not None and len(body) >= _STREAM_FROM else body
-
-
-def _checked_verify(verify: Verify) -> Verify:
-    if verify is None or isinstance(verify, bool | ssl.SSLContext):
-        return verify
-    if not isinstance(verify, str | os.PathLike):
-        raise InvalidTypeError(
-            f"verify must be True, False, a path or an ssl.SSLContext, not {type(verify).__name__}", argument="verify"
-        )
-    if not os.path.exists(verify):  # noqa: PTH110 - verify may be any os.PathLike
-        raise InvalidArgumentError(
-            f"verify: there is no file or folder {os.fspath(verify)!r}; give a CA file (PEM) or a folder of them",
-            argument="verify",
-        )
-    return verify
-
-
-def _ssl_of(verify: Verify) -> ssl.SSLContext | bool:
-    if verify is None or isinstance(verify, bool | ssl.SSLContext):
-        return True if verify is None else verify
-    path = os.fspath(verify)
+async def _content(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+    """The body, unpacked; None: it is above the limit, and the connection was closed."""
+    length = response.content_length
+    if length is not None and length <= limit and "Content-Encoding" not in response.headers:
+        return await response.read()
+    content = bytearray()
     try:
-        if os.path.isdir(path):  # noqa: PTH112 - as above
-            return ssl.create_default_context(capath=path)
-        return ssl.create_default_context(cafile=path)
-    except (ssl.SSLError, OSError) as exc:
-        raise InvalidArgumentError(
-            f"verify: {path!r} is not a readable CA file (PEM): {exc}", argument="verify"
-        ) from exc
+        if length is None or length <= limit:
+            async for part in response.content.iter_any():
+                content += part
+                if len(content) > limit:
+                    break
+            else:
+                return bytes(content)
+    except BaseException:
+        response.close()
+        raise
+    response.close()
+    return None
+
+
+def _unusable(status: int, proxy: Proxy | None, url: URL, limit: int) -> RerankError:
+    where = str(url.with_query(None))
+    if status == 407 and proxy is not None:
+        return ProxyError(f"cannot reach {where}: {proxy.wants_credentials()}", url=where)
+    return AnswerTooLargeError(
+        f"the answer of {where} (status {status}) is larger than {limit:,} bytes, which no honest one is; "
+        "it was not read to its end. Check the URL",
+        url=where,
+    )
 
 
 def too_late(where: str, what: str, option: str) -> RequestTimeoutError:
@@ -236,16 +250,18 @@ def too_late(where: str, what: str, option: str) -> RequestTimeoutError:
     return RequestTimeoutError(f"no {what} {where} in time (Timeouts.{option})", url=where)
 
 
-def error_for(exc: BaseException, url: URL) -> RerankError:
+def error_for(exc: BaseException, url: URL, proxy: Proxy | None = None) -> RerankError:
     """Our error for an exception of aiohttp or the system below it."""
     where = str(url.with_query(None))
     if isinstance(exc, aiohttp.ClientConnectorCertificateError | aiohttp.ServerFingerprintMismatch):
         reason = getattr(exc, "certificate_error", exc)
         return CertificateError(
-            f"the TLS certificate of {url.host} was not accepted for {where}: {reason}. If its CA is your own, "
+            f"the TLS certificate of {exc.host} was not accepted for {where}: {reason}. If its CA is your own, "
             "pass verify='/path/to/ca.pem'",
             url=where,
         )
+    if isinstance(exc, aiohttp.ClientHttpProxyError) and proxy is not None:
+        return _refused_by(proxy, exc.status, exc.message, where)
     if isinstance(exc, TimeoutError):
         early = isinstance(exc, aiohttp.ConnectionTimeoutError)
         return too_late(where, "connection to" if early else "whole answer from", "connect" if early else "request")
@@ -256,6 +272,8 @@ def error_for(exc: BaseException, url: URL) -> RerankError:
         reason = os.strerror(number) if number is not None and number > 0 else exc.os_error.strerror or exc.os_error
         refused = number == errno.ECONNREFUSED
         message = f"cannot connect to {where}: {reason}. Check the URL, the network and that the service is up"
+        if isinstance(exc, aiohttp.ClientProxyConnectionError) and proxy is not None:
+            message = f"cannot connect to the proxy {proxy.url} ({proxy.source}) for {where}: {reason}"
     elif isinstance(exc, aiohttp.ClientPayloadError):
         message = f"the connection broke in the middle of the answer of {where}"
     else:
@@ -265,12 +283,8 @@ def error_for(exc: BaseException, url: URL) -> RerankError:
     return ConnectionFailedError(message, url=where, refused=refused)
 
 
-def _bare(exc: BaseException) -> BaseException:
-    """The exception and what led to it without their frames, which hold the headers that were sent."""
-    link: BaseException | None = exc
-    seen = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        link.__traceback__ = None
-        link = link.__cause__ or link.__context__
-    return exc
+def _refused_by(proxy: Proxy, status: int, reason: str, where: str) -> ConnectionFailedError:
+    if status == 407:
+        return ProxyError(f"cannot reach {where}: {proxy.wants_credentials()}", url=where)
+    message = f"the proxy {proxy.url} ({proxy.source}) did not open the way to {where}: {status} {reason}"
+    return (ConnectionFailedError if status >= 500 else ProxyError)(message, url=where)

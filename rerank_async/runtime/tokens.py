@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from itertools import count
+from typing import Protocol
 
-import attrs
-from yarl import URL
-
-from rerank_async.auth import Flow, GivenToken, IamApiKey
-from rerank_async.auth.grant import TokenGrant
+from rerank_async.auth import Flow, GivenFunction, GivenToken, ZenApiKey
+from rerank_async.auth.grant import StaticFlow, TokenGrant
 from rerank_async.errors import ClientClosedError, RerankError
-from rerank_async.policy.retrying import Again, Pause, backoff_delay, decide
 from rerank_async.runtime.clock import Clock
 from rerank_async.runtime.http import Http
+from rerank_async.runtime.token_sources import ExchangeSource, FunctionSource, is_cancelled
+from rerank_async.runtime.token_store import MemoryTokenStore, Token, TokenStore, flights_of
 from rerank_async.values.options import RetryOptions
-from rerank_async.values.secret import Secret
 
 _logger = logging.getLogger("rerank_async")
 
@@ -29,6 +28,12 @@ together do not renew together."""
 _RETRY_PART = 0.02
 """After a failed renewal the next one may start after this part of the token's life, one second at the least."""
 
+_SHORT_LIFE = 1.0
+"""Seconds: after a token that lives shorter, the next exchange starts that much later than the last one at the
+earliest, so that an endpoint whose tokens are no good is not asked without end."""
+
+_functions = count()
+
 
 class TokenSource(Protocol):
     """What the cache asks for a new token."""
@@ -37,52 +42,51 @@ class TokenSource(Protocol):
         """A new token."""
 
 
-class Token(NamedTuple):
-    """A token in the cache. Times are of the monotonic clock.
-
-    Attributes:
-        authorization: The whole value of the Authorization header.
-        refresh_at: From when on a use starts a renewal.
-        expires_at: When it is dead.
-    """
-
-    authorization: Secret
-    refresh_at: float
-    expires_at: float
-
-
 class TokenCache:
     """Serves one token to everyone. A living token costs no await and no lock: `alive`, else ``await get()``.
 
+    Caches with the same store and key, such as those of several clients, share the token, and its exchange within an
+    event loop.
+
     Attributes:
-        exchanges: Exchanges started so far.
+        exchanges: Exchanges started here so far.
         advice: What to say of a 401; None: a new token is tried first.
+        granted: The last grant that was had here; None: none yet.
     """
 
     advice: str | None = None
 
     def __init__(
-        self, source: TokenSource, clock: Clock, spread: Callable[[float, float], float] = random.uniform
+        self,
+        source: TokenSource,
+        clock: Clock,
+        spread: Callable[[float, float], float] = random.uniform,
+        *,
+        store: TokenStore | None = None,
+        key: str = "",
     ) -> None:
         self._source = source
         self._clock = clock
         self._spread = spread
-        self._token: Token | None = None
+        self._store = MemoryTokenStore() if store is None else store
+        self._key = key
+        self._flights = flights_of(self._store, key)
         self._task: asyncio.Task[Token] | None = None
-        self._retry_at = 0.0
+        self._start_at = 0.0
         self._closed = False
         self.exchanges = 0
+        self.granted: TokenGrant | None = None
 
     def alive(self) -> Token | None:
         """The cached token while it lives, at once; a renewal starts behind it when it is due. None: `get` a new one."""
-        token = self._token
+        token = self._store.get(self._key)
         if token is None:
             return None
         now = self._clock.now()
         if now >= token.refresh_at:
             if now >= token.expires_at:
                 return None
-            if self._task is None and now >= self._retry_at and not self._closed:
+            if now >= self._flights.retry_at and not self._closed and self._flights.current() is None:
                 self._start()
         return token
 
@@ -93,30 +97,42 @@ class TokenCache:
             AuthenticationError: The key was refused.
             RerankError: No token could be had.
         """
-        token = self.alive()
-        if token is not None:
-            return token
-        if self._closed:
-            raise ClientClosedError("the client is closed; make a new one")
-        task = self._task or self._start()
+        while True:
+            token = self.alive()
+            if token is not None:
+                return token
+            if self._closed:
+                raise ClientClosedError("the client is closed; make a new one")
+            task = self._flights.current() or self._start()
+            token = await self._wait_for(task, own=task is self._task)
+            if token is not None:
+                return token
+            # Another client of the same store, which asked for all, was closed meanwhile: now this one asks.
+
+    async def _wait_for(self, task: asyncio.Task[Token], *, own: bool) -> Token | None:
+        """The token of an exchange; None: it was not started here, and the client that did was closed."""
         try:
             # Shielded: the exchange goes on for the others when one caller is cancelled.
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if task.cancelled() and self._ended_by_closing():
+            if not task.cancelled() or is_cancelled() or (own and not self._closed):
+                raise
+            if self._closed:
                 raise ClientClosedError("the client was closed while it waited for a token") from None
-            raise
+        except ClientClosedError as exc:
+            if self._closed or own:
+                raise _copy(exc) from exc.__cause__
         except RerankError as exc:
             # Each caller gets an error of its own: one that is raised many times collects all their frames.
             raise _copy(exc) from exc.__cause__
+        return None
 
     def drop(self, token: Token) -> None:
         """Forgets this token, if it is still the cached one: after a 401."""
-        if self._token is token:
-            self._token = None
+        self._store.drop(self._key, token)
 
     async def aclose(self) -> None:
-        """Ends an exchange that is under way."""
+        """Ends an exchange that was started here."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
@@ -124,46 +140,64 @@ class TokenCache:
 
     def forget_loop(self) -> None:
         """Drops the exchange of an event loop that is gone. The token stays."""
+        if self._task is not None:
+            self._flights.remove(self._task)
         self._task = None
-
-    def _ended_by_closing(self) -> bool:
-        """Whether the caller who asks was not itself cancelled."""
-        current = asyncio.current_task()
-        return self._closed and not (current is not None and current.cancelling())
 
     def _start(self) -> asyncio.Task[Token]:
         self.exchanges += 1
         self._task = asyncio.get_running_loop().create_task(self._exchange(), name="rerank_async token")
+        # A loop that is closed without ending its tasks takes this one with it, and that is no one's mistake.
+        self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
+        self._flights.add(self._task)
         self._task.add_done_callback(self._done)
         return self._task
 
     async def _exchange(self) -> Token:
+        wait = self._start_at - self._clock.now()
+        if wait > 0:
+            await self._clock.sleep(wait)
+        started_at = self._clock.now()
         grant = await self._source()
         now = self._clock.now()
+        if grant.lifetime < _SHORT_LIFE:
+            self._start_at = started_at + _SHORT_LIFE
+            _logger.warning("tokens live for only %.2g s: a new one is asked for once a second", grant.lifetime)
         part = self._spread(_REFRESH_FROM, _REFRESH_TO)
-        self._token = Token(grant.authorization, now + grant.lifetime * part, now + grant.lifetime)
-        return self._token
+        token = Token(grant.authorization, now + grant.lifetime * part, now + grant.lifetime)
+        self.granted = grant
+        self._store.put(self._key, token)
+        return token
 
     def _done(self, task: asyncio.Task[Token]) -> None:
+        self._flights.remove(task)
         if self._task is task:
             self._task = None
         if task.cancelled() or (exc := task.exception()) is None:
             return
         now = self._clock.now()
-        if self._token is not None and now < self._token.expires_at:
-            life_left = self._token.expires_at - now
-            self._retry_at = now + min(max(1.0, life_left * _RETRY_PART), life_left)
+        token = self._store.get(self._key)
+        if token is not None and now < token.expires_at:
+            life_left = token.expires_at - now
+            self._flights.retry_at = now + min(max(1.0, life_left * _RETRY_PART), life_left)
             _logger.warning("the token could not be renewed; the old one serves for another %.0f s: %s", life_left, exc)
 
 
 class GivenTokenCache:
-    """The same face for a token that was given and cannot be renewed."""
+    """The same face for what is sent with each request as it is, and cannot be renewed."""
 
     exchanges = 0
-    advice = "the token was given and cannot be renewed here: pass a new one, or api_key= to have tokens renewed"
+    granted: TokenGrant | None = None
 
-    def __init__(self, flow: GivenToken) -> None:
+    def __init__(self, flow: StaticFlow, wall: Callable[[], float] = time.time) -> None:
+        self._flow = flow
+        self._wall = wall
         self._token = Token(flow.authorization(), float("inf"), float("inf"))
+
+    @property
+    def advice(self) -> str:
+        """What to say of a 401."""
+        return self._flow.advice(self._wall())
 
     def alive(self) -> Token:
         """The token."""
@@ -186,43 +220,32 @@ class GivenTokenCache:
 Tokens = TokenCache | GivenTokenCache
 
 
-def tokens_for(flow: Flow, http: Http, retries: RetryOptions, clock: Clock) -> Tokens:
-    """The cache for a way in."""
-    if isinstance(flow, GivenToken):
-        return GivenTokenCache(flow)
-    return TokenCache(_IamSource(flow, http, retries, clock), clock)
+def tokens_for(
+    flow: Flow,
+    http: Http,
+    retries: RetryOptions,
+    clock: Clock,
+    *,
+    store: TokenStore | None = None,
+    wall: Callable[[], float] = time.time,
+) -> Tokens:
+    """The cache for a way in.
 
-
-@attrs.frozen(eq=False)
-class _IamSource:
-    """Exchanges an API key, with retries of what a retry may mend: IAM's own 429 and 5xx, and broken connections."""
-
-    flow: IamApiKey
-    http: Http
-    retries: RetryOptions
-    clock: Clock
-
-    async def __call__(self) -> TokenGrant:
-        attempt = 1
-        while True:
-            try:
-                return await self._once()
-            except RerankError as exc:
-                decision = decide(exc, attempts=attempt, throttled=attempt, renewed=True, options=self.retries)
-                if isinstance(decision, Again):
-                    delay = decision.delay
-                elif isinstance(decision, Pause) and attempt < self.retries.max_attempts:
-                    delay = max(decision.retry_after or 0.0, backoff_delay(attempt, self.retries))
-                else:
-                    exc.attempts = attempt
-                    raise
-            await self.clock.sleep(delay)
-            attempt += 1
-
-    async def _once(self) -> TokenGrant:
-        request = self.flow.request()
-        answer = await self.http.send("POST", URL(request.url), headers=request.headers, body=request.body)
-        return self.flow.parse(answer.status, answer.headers, Secret(answer.body.decode("latin-1")))
+    Args:
+        flow: The way in.
+        http: Sends its requests.
+        retries: What is sent again.
+        clock: Monotonic.
+        store: Keeps the token; None: one of its own.
+        wall: Unix time, for answers that say when a token ends and not how long it lives.
+    """
+    if isinstance(flow, GivenToken | ZenApiKey):
+        return GivenTokenCache(flow, wall)
+    if isinstance(flow, GivenFunction):
+        # Functions cannot be told apart for good, so the token of one is not shared.
+        return TokenCache(FunctionSource(flow, wall), clock, store=store, key=f"function:{next(_functions)}")
+    key = f"{flow.name}:{flow.url}:{flow.identity()}"
+    return TokenCache(ExchangeSource(flow, http, retries, clock, wall), clock, store=store, key=key)
 
 
 def _copy(exc: RerankError) -> RerankError:

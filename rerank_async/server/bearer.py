@@ -9,7 +9,7 @@ from rerank_async.server.issuing import TokenIssuer
 
 
 def check_token(request: web.Request, issuer: TokenIssuer, now: float) -> None:
-    """Let a request with a good bearer token pass.
+    """Let a request with a good bearer token, or with the Zen API key, pass.
 
     Args:
         request: The request.
@@ -20,6 +20,8 @@ def check_token(request: web.Request, issuer: TokenIssuer, now: float) -> None:
         Refusal: The 401 for no token, for an unknown one or for one that has expired.
     """
     scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    if scheme.lower() == "zenapikey" and issuer.is_zen_key(token.strip()):
+        return
     standing = issuer.standing(token.strip(), now) if scheme.lower() == "bearer" else "unknown"
     if standing == "expired":
         raise bodies.token_expired()

@@ -94,3 +94,8 @@ def identity_error(code: str, message: str) -> dict[str, Any]:
             "clusterName": "local",
         },
     }
+
+
+def platform_error(status: int, code: str, message: str) -> dict[str, Any]:
+    """Give an error body of a token route that is not IAM's: ``{code, message}``. Source: ``parseErrorBody`` of IBM's Java SDK."""
+    return {"_statusCode_": status, "code": code, "message": message}

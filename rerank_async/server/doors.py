@@ -1,9 +1,8 @@
-"""The routes that a rerank client needs: rerank, token, model specs."""
+"""The routes that a rerank client needs: rerank and model specs. Those for tokens are in identity.py."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -161,65 +160,8 @@ class RerankDoor:
         def begin(status: int) -> None:
             visit.begun = status
 
-        scene = _scene(request, visit.headers, drawn, self._settings, lambda: self._score(asked), begin)
+        scene = scene_of(request, visit.headers, drawn, self._settings, lambda: self._score(asked), begin)
         return await FAULTS[name].behaviour(scene)
-
-
-class TokenDoor:
-    """``POST /identity/token``: an API key for a token, as IAM does it.
-
-    Args:
-        settings: The server's settings.
-        issuer: Makes the tokens.
-        counts: Counters to keep.
-        clock: Monotonic seconds.
-    """
-
-    def __init__(
-        self, settings: Settings, issuer: TokenIssuer, counts: Counts, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._settings = settings
-        self._issuer = issuer
-        self._counts = counts
-        self._clock = clock
-        self._plan = settings.plan("token")
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one request."""
-        self._counts.token_requests += 1
-        if self._settings.token_latency:
-            await asyncio.sleep(self._settings.token_latency)
-        headers = {TRACE_HEADER: bodies.new_trace()}
-        drawn = self._plan.next()
-        if drawn is not None:
-            self._counts.faults[drawn.fault.name] += 1
-            scene = _scene(request, headers, drawn, self._settings, lambda: self._exchange(request))
-            return await FAULTS[drawn.fault.name].behaviour(scene)
-        try:
-            return json_reply(200, await self._exchange(request), headers)
-        except Refusal as refusal:
-            return json_reply(400, bodies.identity_error(refusal.code, refusal.message), headers)
-
-    async def _exchange(self, request: web.Request) -> dict[str, Any]:
-        form = await request.post()
-        if form.get("grant_type") != contract.APIKEY_GRANT_TYPE:
-            raise Refusal(400, "BXNIM0109E", "Property missing or empty or not supported: grant_type.")
-        if form.get("apikey") != self._settings.api_key:
-            raise Refusal(400, "BXNIM0415E", "Provided API key could not be found.")
-        unix_now = time.time()
-        lifetime = self._settings.token_lifetime
-        token = self._issuer.issue(self._clock(), unix_now)
-        self._counts.tokens += 1
-        return {
-            "access_token": token,
-            "refresh_token": "not_supported",
-            "ims_user_id": 1,
-            "token_type": "Bearer",
-            # IAM gives whole seconds; a life of less than a second, which IAM does not have, would be none.
-            "expires_in": int(lifetime) if lifetime >= 1 else lifetime,
-            "expiration": math.floor(unix_now + lifetime),
-            "scope": "ibm openid",
-        }
 
 
 class SpecsDoor:
@@ -246,7 +188,7 @@ class SpecsDoor:
             return refused(refusal, headers)
 
 
-def _scene(
+def scene_of(
     request: web.Request,
     headers: dict[str, str],
     drawn: Drawn,
@@ -254,6 +196,7 @@ def _scene(
     honest: Callable[[], Awaitable[dict[str, Any]]],
     begin: Callable[[int], None] | None = None,
 ) -> Scene:
+    """Give a fault what it has to work with, see `Scene`."""
     return Scene(
         request=request,
         headers=headers,

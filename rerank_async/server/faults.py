@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from types import MappingProxyType
 from typing import Final, Literal, Protocol
@@ -82,9 +83,24 @@ FAULTS: Final[Mapping[str, FaultKind]] = MappingProxyType(
             "token route: 500 with an IAM error body", bad.identity(500, "BXNIM0513E", "Something failed"), "token"
         ),
         "iam_rate_limited": FaultKind(
-            "token route: 429 with an IAM error body", bad.identity(429, "BXNIM0429E", "Too many requests"), "token"
+            "token route: 429 with an IAM error body, and Retry-After if `seconds` are given",
+            bad.identity(429, "BXNIM0429E", "Too many requests"),
+            "token",
         ),
         "iam_html": FaultKind("token route: 502 with an HTML page", bad.page(502, "502 Bad Gateway"), "token"),
+        "iam_unavailable": FaultKind(
+            "token route: 503 with an HTML page", bad.page(503, "503 Service Temporarily Unavailable"), "token"
+        ),
+        "iam_nonsense": FaultKind("token route: 200 with an HTML page", bad.page(200, "Welcome"), "token"),
+        "iam_no_token": FaultKind(
+            "token route: 200 with everything but the token", bad.altered(bad.without_token), "token"
+        ),
+        "iam_expired_token": FaultKind(
+            "token route: 200 with a token that has expired already", bad.altered(bad.expired_token), "token"
+        ),
+        "iam_redirect": FaultKind("token route: 307 to a host that does not exist", bad.redirect, "token"),
+        "iam_reset": FaultKind("token route: connection reset before the first byte", bad.reset_before, "token"),
+        "iam_slow": FaultKind("token route: an honest answer, `seconds` late (1.0)", bad.slow, "token"),
         "iam_hang": FaultKind("token route: no answer until the client leaves", bad.hang, "token"),
     }
 )
@@ -93,7 +109,7 @@ FAULTS: Final[Mapping[str, FaultKind]] = MappingProxyType(
 
 @attrs.frozen
 class Fault:
-    """One fault, and which requests meet it: a share of them, or the ones with these numbers, or both.
+    """One fault, and which requests meet it: a share of them, those with these numbers, those in an outage, or all three.
 
     Only requests that would have been answered are counted and drawn: a good token, within the rate limit,
     a valid body (at the token route: every request).
@@ -102,17 +118,22 @@ class Fault:
         name: A name in `FAULTS`.
         share: The share of requests, 0 to 1, drawn by a seeded generator.
         nth: Numbers of requests, the first is 1.
+        outage: Two lengths of time, ``(down, every)``: from the first request on, every request meets it in the first
+            ``down`` seconds of each ``every`` seconds.
         seed: Seeds the draw; None: the server's seed.
-        seconds: For ``slow`` the delay, for ``drip`` the pause between bytes; None: the fault's own.
+        seconds: For ``slow`` the delay, for ``drip`` the pause between bytes, for ``iam_rate_limited`` the Retry-After;
+            None: the fault's own.
 
     Raises:
-        ValueError: An unknown name, a share outside 0 to 1, a number below 1, or neither share nor nth.
+        ValueError: An unknown name, a share outside 0 to 1, a number below 1, an outage that is not within its period,
+            or none of share, nth and outage.
         TypeError: A value of the wrong type.
     """
 
     name: str
     share: float = attrs.field(default=0.0, kw_only=True)
     nth: tuple[int, ...] = attrs.field(default=(), converter=tuple, kw_only=True)
+    outage: tuple[float, float] | None = attrs.field(default=None, kw_only=True)
     seed: int | None = attrs.field(default=None, kw_only=True)
     seconds: float | None = attrs.field(default=None, kw_only=True)
 
@@ -128,8 +149,24 @@ class Fault:
             count(number, "A number in Fault.nth")
         if self.seconds is not None:
             seconds(self.seconds, "Fault.seconds")
-        if not self.share and not self.nth:
-            raise ValueError(f"Fault {self.name!r} needs a share above 0 or nth: as it is, no request would meet it")
+        if self.outage is not None:
+            _check_outage(self.outage)
+        if not self.share and not self.nth and self.outage is None:
+            raise ValueError(
+                f"Fault {self.name!r} needs a share above 0, nth or outage: as it is, no request would meet it"
+            )
+
+    def is_down(self, elapsed: float) -> bool:
+        """Say whether so many seconds after the first request there is an outage."""
+        return self.outage is not None and elapsed % self.outage[1] < self.outage[0]
+
+
+def _check_outage(outage: object) -> None:
+    if not isinstance(outage, tuple) or len(outage) != 2:
+        raise TypeError(f"Fault.outage is a pair of seconds (down, every), not {outage!r}")
+    down, every = (seconds(part, "Fault.outage", positive=True) for part in outage)
+    if down > every:
+        raise ValueError(f"Fault.outage is (down, every), and {down:g} s do not fit into {every:g} s")
 
 
 def _unknown(name: object) -> str:
@@ -183,19 +220,30 @@ class FaultPlan:
         faults: The faults, those of other doors too.
         door: The door.
         seed: For faults without a seed of their own.
+        clock: Seconds, for outages.
     """
 
-    def __init__(self, faults: Sequence[Fault], door: Door, seed: int) -> None:
+    def __init__(
+        self, faults: Sequence[Fault], door: Door, seed: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         mine = [fault for fault in faults if FAULTS[fault.name].door == door]
         self._seeds = [f"{seed if fault.seed is None else fault.seed}:{fault.name}" for fault in mine]
         self._draws = [(fault, Random(words)) for fault, words in zip(mine, self._seeds, strict=True)]  # noqa: S311 - no secret
         self._count = 0
+        self._clock = clock
+        self._first_at: float | None = None
 
     def next(self) -> Drawn | None:
         """Draw for the next request."""
         self._count += 1
+        now = self._clock()
+        self._first_at = now if self._first_at is None else self._first_at
+        elapsed = now - self._first_at
         # All of them draw, also behind the first hit: that keeps each one's sequence its own.
-        hits = [draw.random() < fault.share or self._count in fault.nth for fault, draw in self._draws]
+        hits = [
+            draw.random() < fault.share or self._count in fault.nth or fault.is_down(elapsed)
+            for fault, draw in self._draws
+        ]
         if True not in hits:
             return None
         at = hits.index(True)

@@ -7,6 +7,7 @@ import json
 import math
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import Any, Final, NoReturn
@@ -16,10 +17,12 @@ from aiohttp import web
 
 from rerank_async.server import bodies
 from rerank_async.server.bodies import Refusal
+from rerank_async.server.issuing import dead_token
 from rerank_async.values import contract
 
 _HTML: Final = "<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
 _JSON: Final = "application/json"
+_TOKEN_NAMES: Final = frozenset({"access_token", "token", "accessToken"})
 
 
 @attrs.frozen(kw_only=True)
@@ -86,10 +89,13 @@ def page(status: int, title: str) -> Behaviour:
 
 
 def identity(status: int, code: str, message: str) -> Behaviour:
-    """Answer with an error body of the token endpoint."""
+    """Answer with an error body of the token endpoint; `seconds` becomes a Retry-After."""
 
     async def behave(scene: Scene) -> web.StreamResponse:
-        return scene.raw(status, encoded(bodies.identity_error(code, message)), _JSON)
+        response = scene.raw(status, encoded(bodies.identity_error(code, message)), _JSON)
+        if scene.seconds is not None:
+            response.headers["Retry-After"] = f"{scene.seconds:g}"
+        return response
 
     return behave
 
@@ -217,6 +223,18 @@ def extra_fields(value: dict[str, Any], _: Random) -> None:
     value["new_field"] = {"nested": [1, 2, 3]}
     for result in value["results"]:
         result["new_field"] = None
+
+
+def without_token(value: dict[str, Any], _: Random) -> None:
+    """Leave the token out."""
+    for name in _TOKEN_NAMES & value.keys():
+        del value[name]
+
+
+def expired_token(value: dict[str, Any], _: Random) -> None:
+    """Give a token that has expired already, and say so in all ways in which the answer can."""
+    value |= dict.fromkeys(_TOKEN_NAMES & value.keys(), dead_token(time.time()))
+    value |= {name: 0 for name in ("expires_in", "expiration") if name in value}
 
 
 async def _begun(scene: Scene, length: int) -> web.StreamResponse:

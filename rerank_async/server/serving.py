@@ -14,8 +14,9 @@ from typing import Final
 from aiohttp import web
 
 from rerank_async.server.app import build_app
-from rerank_async.server.doors import RerankDoor, SpecsDoor, TokenDoor
+from rerank_async.server.doors import RerankDoor, SpecsDoor
 from rerank_async.server.faults import Fault, read_faults
+from rerank_async.server.identity import TokenDoors
 from rerank_async.server.issuing import TokenIssuer
 from rerank_async.server.lexical import LexicalScorer
 from rerank_async.server.minilm import MiniLMScorer
@@ -38,8 +39,11 @@ class Server:
 
     Attributes:
         url: ``http://host:port``, or ``https://host:port`` with TLS, for ``Credentials(url=...)``.
-        token_url: The whole URL of the token route, for ``Credentials(auth_url=...)``.
-        api_key: The API key that the token route takes.
+        token_url: The whole URL of IAM's token route, for ``Credentials(auth_url=...)``.
+        api_key: The API key that the token routes take.
+        username: The user of the routes of a Cloud Pak, and of the Zen API key.
+        password: The user's password.
+        profile_id: The trusted profile that is known; None: any.
         project_id: The project that is accepted; None: any.
         space_id: The space that is accepted; None: any.
         counts: Live counters.
@@ -49,12 +53,15 @@ class Server:
         self._settings = settings
         self.url = ""
         self.api_key = settings.api_key
+        self.username = settings.username
+        self.password = settings.password
+        self.profile_id = settings.profile_id
         self.project_id = settings.project_id
         self.space_id = settings.space_id
         self.counts = Counts()
-        self._issuer = TokenIssuer(settings.token_lifetime)
+        self._issuer = TokenIssuer(settings.token_lifetime, (settings.username, settings.api_key))
         self._rerank = RerankDoor(settings, self._issuer, self.counts)
-        self._token = TokenDoor(settings, self._issuer, self.counts)
+        self._tokens = TokenDoors(settings, self._issuer, self.counts)
         self._specs = SpecsDoor(settings, self.counts)
         self._project = PlatformDoor("project", settings, self._issuer, self.counts)
         self._space = PlatformDoor("space", settings, self._issuer, self.counts)
@@ -64,7 +71,7 @@ class Server:
 
     @property
     def token_url(self) -> str:
-        """The whole URL of the token route."""
+        """The whole URL of IAM's token route."""
         return self.url + contract.TOKEN_PATH
 
     @property
@@ -90,7 +97,7 @@ class Server:
         app = build_app(
             {
                 ("POST", contract.RERANK_PATH): self._rerank.handle,
-                ("POST", contract.TOKEN_PATH): self._token.handle,
+                **self._tokens.routes(),
                 ("GET", contract.MODEL_SPECS_PATH): self._specs.handle,
                 ("GET", PROJECT_PATH): self._project.handle,
                 ("GET", SPACE_PATH): self._space.handle,
@@ -128,6 +135,9 @@ async def serve(
     latency: Latency | float = 0.0,
     faults: Mapping[str, float] | Iterable[Fault] = (),
     api_key: str = "local-api-key",
+    username: str = "local-user",
+    password: str = "local-password",  # noqa: S107 - a word that opens nothing but this server
+    profile_id: str | None = "local-profile",
     project_id: str | None = "local-project",
     space_id: str | None = "local-space",
     token_lifetime: float = 3600.0,
@@ -152,11 +162,14 @@ async def serve(
         limit: The rate limit of the rerank route; None: no limit and no rate headers.
         latency: Time an answer takes beside the scoring; a number is `Latency.base` in seconds.
         faults: Share by fault name, or `Fault` values; the names are in `FAULTS`.
-        api_key: The API key that the token route takes.
+        api_key: The API key that the token routes take: IAM's, AWS's (MCSP), and those of a Cloud Pak.
+        username: The user of the routes of a Cloud Pak, and of its Zen API key, which is this user with `api_key`.
+        password: The user's password.
+        profile_id: The trusted profile that can be assumed; None: any.
         project_id: The project that is accepted; None: any.
         space_id: The space that is accepted; None: any.
         token_lifetime: Seconds for which a token is good.
-        token_latency: Seconds that the token route takes.
+        token_latency: Seconds that a token route takes.
         max_inputs: The most inputs of one request.
         seed: Seeds the faults.
         tls_cert: Listen with TLS: the PEM file of the server's certificate, and of the authorities between it and the
@@ -182,6 +195,9 @@ async def serve(
         latency=latency if isinstance(latency, Latency) else Latency(base=latency),
         faults=read_faults(faults),
         api_key=api_key,
+        username=username,
+        password=password,
+        profile_id=profile_id,
         project_id=project_id,
         space_id=space_id,
         token_lifetime=seconds(token_lifetime, "token_lifetime", positive=True),

@@ -33,6 +33,9 @@ class Settings:
     latency: Latency = attrs.Factory(Latency)
     faults: tuple[Fault, ...] = ()
     api_key: str = attrs.field(default="local-api-key", repr=False)
+    username: str = "local-user"
+    password: str = attrs.field(default="local-password", repr=False)
+    profile_id: str | None = "local-profile"
     project_id: str | None = "local-project"
     space_id: str | None = "local-space"
     token_lifetime: float = 3600.0

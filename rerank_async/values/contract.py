@@ -35,6 +35,9 @@ LIMIT_HEADER: Final = "x-requests-limit-rate"
 REMAINING_HEADER: Final = "x-requests-limit-remaining"
 """Read by ibm-watsonx-ai 1.8.1 for other endpoints; whether rerank sends them is unknown, so both are optional."""
 
+TRANSACTION_HEADER: Final = "X-Global-Transaction-Id"
+"""Sent by IBM's Java SDK, and given back by IBM Cloud: the id of a request that support asks for."""
+
 RERANK_SPECS_FILTER: Final = "function_rerank,!lifecycle_withdrawn:and"
 """The filter of ibm-watsonx-ai's ``get_rerank_model_specs()``."""
 

@@ -1,7 +1,9 @@
 """What goes out: the body, byte for byte, and the headers; and what must not."""
 
+import asyncio
 import json
 import math
+import re
 
 import aiohttp
 import pytest
@@ -126,9 +128,38 @@ async def test_the_headers_are_each_there_once():
     assert seen.header("Authorization") == ["Bearer made-up-token-1"]
     assert seen.header("Content-Type") == ["application/json"]
     assert seen.header("Accept") == ["application/json"]
-    assert seen.header("User-Agent") == [f"rerank_async/{__version__}"]
+    (agent,) = seen.header("User-Agent")
+    assert re.fullmatch(rf"rerank_async/{re.escape(__version__)} \(Python 3\.\d+; \w+\)", agent)
+    (transaction,) = seen.header("X-Global-Transaction-Id")
+    assert re.fullmatch("[0-9a-f]{32}", transaction)
     assert seen.header("Content-Length") == [str(len(seen.body))]
     assert seen.header("Cookie") == seen.header("Transfer-Encoding") == []
+
+
+async def test_every_request_has_an_id_of_its_own_unless_the_caller_gives_one():
+    async with service() as running, client_for(running) as client:
+        await asyncio.gather(*(client.generate("a", [f"text {number}"]) for number in range(20)))
+        await client.generate("a", ["a"], extra_headers={"x-global-transaction-id": "made-up"})
+    ids = [seen.header("X-Global-Transaction-Id") for seen in running.token_requests + running.seen]
+    assert ids.pop() == ["made-up"]
+    assert len({each for (each,) in ids}) == len(ids) == 21
+
+
+async def test_the_clients_extra_headers_go_to_the_service_and_not_to_the_token_endpoint():
+    headers = {"X-Made-Up": "client", "x-other": "client", "user-agent": "made-up/1"}
+    async with service() as running, client_for(running, extra_headers=headers) as client:
+        await client.generate("a", ["a"])
+        await client.generate("a", ["a"], extra_headers={"X-Other": "call"})
+        shared = AsyncRerank("lexical", api_client=client.api_client)
+        await shared.with_options(extra_headers={"X-Made-Up": "view"}).generate("a", ["a"])
+    names = ("X-Made-Up", "X-Other", "User-Agent")
+    assert [[seen.header(name) for name in names] for seen in running.seen] == [
+        [["client"], ["client"], ["made-up/1"]],
+        [["client"], ["call"], ["made-up/1"]],
+        [["view"], ["client"], ["made-up/1"]],
+    ]
+    (token_request,) = running.token_requests
+    assert token_request.header("X-Made-Up") == token_request.header("X-Other") == []
 
 
 async def test_the_token_is_asked_for_as_iam_documents_it():

@@ -9,7 +9,7 @@ from support.passages import pairs
 from support.services import service
 
 from rerank_async import Credentials
-from rerank_async.errors import CertificateError, ConnectionFailedError
+from rerank_async.errors import CertificateError, ConnectionFailedError, InvalidArgumentError
 
 CA = trustme.CA()
 
@@ -38,6 +38,68 @@ async def test_what_verify_takes(ca_file, give):
     async with service(ssl_context=server_side()) as running, client_for(running, verify=give(ca_file)) as client:
         assert pairs(await client.generate("bread", ["bread"])) == ((0, 1.0),)
     assert (len(running.token_requests), len(running.seen)) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["ours.pem", "ours.crt", "OURS.CER"])
+async def test_a_folder_of_ca_certificates(tmp_path, name):
+    folder = tmp_path / "authorities"
+    folder.mkdir()
+    CA.cert_pem.write_to_path(str(folder / name))
+    trustme.CA().cert_pem.write_to_path(str(folder / "another.pem"))
+    CA.private_key_pem.write_to_path(str(folder / "key.pem"))
+    (folder / "README.txt").write_text("not a certificate")
+    async with service(ssl_context=server_side()) as running, client_for(running, verify=folder) as client:
+        assert pairs(await client.generate("bread", ["bread"])) == ((0, 1.0),)
+
+
+async def test_a_folder_of_other_cas_trusts_nothing_else(tmp_path):
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "another.pem"))
+    async with service(ssl_context=server_side()) as running, client_for(running, verify=tmp_path) as client:
+        with pytest.raises(CertificateError):
+            await client.generate("bread", ["bread"])
+    assert running.token_requests == []
+
+
+@pytest.mark.parametrize("content", [None, "not a certificate"], ids=["empty", "nonsense"])
+async def test_a_folder_without_a_ca_certificate_is_an_error_that_says_so(tmp_path, content):
+    if content is not None:
+        (tmp_path / "ca.pem").write_text(content)
+    async with service(ssl_context=server_side()) as running, client_for(running, verify=tmp_path) as client:
+        with pytest.raises(InvalidArgumentError, match="no file in the folder") as caught:
+            await client.generate("bread", ["bread"])
+    assert caught.value.argument == "verify"
+    assert running.token_requests == []
+
+
+async def test_after_a_failure_nothing_is_downgraded(ca_file):
+    """The mistake of a client that answers a certificate error by checking no more."""
+    async with service(ssl_context=server_side()) as running, client_for(running) as client:
+        for _ in range(3):
+            with pytest.raises(CertificateError):
+                await client.generate("bread", ["bread"])
+        view = client.with_options(timeout=30)
+        with pytest.raises(CertificateError):
+            await view.generate("bread", ["bread"])
+        with pytest.raises(CertificateError):
+            await client.model_specs()
+        assert (running.token_requests, running.seen) == ([], [])
+        # Another client beside it is not touched by any of that, nor does it touch the first.
+        async with client_for(running, verify=ca_file) as trusting:
+            await trusting.generate("bread", ["bread"])
+        with pytest.raises(CertificateError):
+            await client.generate("bread", ["bread"])
+    assert len(running.seen) == 1
+
+
+async def test_a_certificate_that_signed_itself_is_refused_by_the_name_of_its_host(tmp_path):
+    # An authority's own certificate serves as one: nothing above it vouches for it.
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    (tmp_path / "own.pem").write_bytes(CA.private_key_pem.bytes() + CA.cert_pem.bytes())
+    context.load_cert_chain(tmp_path / "own.pem")
+    async with service(ssl_context=context) as running, client_for(running) as client:
+        with pytest.raises(CertificateError, match=r"certificate of 127\.0\.0\.1 .*self.signed.*pass verify="):
+            await client.generate("bread", ["bread"])
+    assert running.token_requests == []
 
 
 async def test_the_argument_wins_over_the_credentials(ca_file):

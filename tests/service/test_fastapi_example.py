@@ -228,6 +228,7 @@ NEVER, AT_LEAST_A_SECOND, IF_BEHIND = (
     {0.0: first, 2.4: then} for first, then in ((None, None), ("1", "3"), (None, "3"))
 )
 STATUSES = {
+    "AnswerTooLargeError": (502, NEVER),
     "AuthenticationError": (502, NEVER),
     "BadAnswerError": (502, NEVER),
     "BadRequestError": (502, NEVER),
@@ -246,6 +247,7 @@ STATUSES = {
     "NoAnswerError": (503, AT_LEAST_A_SECOND),
     "OverloadedError": (503, AT_LEAST_A_SECOND),
     "PermissionDeniedError": (502, NEVER),
+    "ProxyError": (502, NEVER),
     "QuotaExceededError": (503, NEVER),
     "RateLimitError": (503, AT_LEAST_A_SECOND),
     "RedirectError": (502, NEVER),

@@ -176,17 +176,44 @@ async def test_a_hanging_request_ends_when_its_client_leaves(http):
         assert [(arrival.status, arrival.fault) for arrival in server.requests] == [(None, "hang")]
 
 
-@pytest.mark.parametrize(("name", "status"), [("iam_error", 500), ("iam_rate_limited", 429), ("iam_html", 502)])
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("iam_error", 500),
+        ("iam_rate_limited", 429),
+        ("iam_html", 502),
+        ("iam_unavailable", 503),
+        ("iam_nonsense", 200),
+        ("iam_redirect", 307),
+    ],
+)
 async def test_the_token_route_has_faults_of_its_own(http, name, status):
     form = {"grant_type": GRANT, "apikey": "local-api-key"}
     async with serve(faults=[Fault(name, nth=(1,))]) as server:
-        async with http.post(server.token_url, data=form) as answer:
+        async with http.post(server.token_url, data=form, allow_redirects=False) as answer:
             content = await answer.read()
         assert answer.status == status
-        assert content.startswith(b"<html>" if name == "iam_html" else b'{"errorCode":')
+        starts = {"iam_error": b'{"errorCode":', "iam_rate_limited": b'{"errorCode":', "iam_redirect": b""}
+        assert content.startswith(starts.get(name, b"<html>"))
         async with http.post(server.token_url, data=form) as answer:
             assert answer.status == 200
         assert (server.counts.token_requests, server.counts.tokens, server.counts.faults) == (2, 1, {name: 1})
+
+
+async def test_the_token_route_may_cut_or_be_late(http, monkeypatch):
+    waited = []
+
+    async def sleep(delay):
+        waited.append(delay)
+
+    form = {"grant_type": GRANT, "apikey": "local-api-key"}
+    async with serve(faults=[Fault("iam_reset", nth=(1,)), Fault("iam_slow", nth=(2,), seconds=123)]) as server:
+        with pytest.raises(aiohttp.ClientOSError):
+            await http.post(server.token_url, data=form)
+        monkeypatch.setattr("rerank_async.server.misbehaviour.asyncio.sleep", sleep)
+        async with http.post(server.token_url, data=form) as answer:
+            assert "access_token" in await answer.json()
+    assert 123 in waited
 
 
 async def test_throttled_and_refused_requests_are_not_counted_for_nth(http):
@@ -208,5 +235,8 @@ def test_every_fault_is_tested_here():
         "reset_before",
         "reset_inside",
     }
-    tokens = {"iam_error", "iam_rate_limited", "iam_html", "iam_hang"}
+    tokens = {name for name, kind in FAULTS.items() if kind.door == "token"}
+    answers = {"iam_error", "iam_rate_limited", "iam_html", "iam_unavailable", "iam_nonsense", "iam_redirect"}
+    of_all_routes = {"iam_no_token", "iam_expired_token"}  # in test_server_identity.py
+    assert tokens == answers | of_all_routes | {"iam_reset", "iam_slow", "iam_hang"}
     assert set(FAULTS) == {*ERRORS, *PAGES, *altered, *ways, "hang", *tokens}

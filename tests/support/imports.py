@@ -16,7 +16,7 @@ _AUTH = (*_POLICY, "auth")
 _RUNTIME = (*_AUTH, "runtime")
 _EXCHANGE = (*_RUNTIME, "job", "tally", "exchange")
 _CALL = (*_EXCHANGE, "work", "mending", "recovery", "racing", "call")
-_API_CLIENT = (*_CALL, "api_client")
+_API_CLIENT = (*_CALL, "settings", "api_client")
 _HANDOUT = (*_VALUES, "handout")
 _CLIENT = (*_API_CLIENT, "arguments", "handout", "streaming", "many", "client")
 CORE = {
@@ -33,6 +33,7 @@ CORE = {
     "recovery": (*_EXCHANGE, "work", "mending", "recovery"),
     "racing": (*_EXCHANGE, "racing"),
     "call": _CALL,
+    "settings": (*_POLICY, "settings"),
     "api_client": _API_CLIENT,
     "arguments": (*_API_CLIENT, "arguments"),
     "handout": _HANDOUT,

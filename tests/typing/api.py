@@ -86,6 +86,9 @@ async def right(session: aiohttp.ClientSession, context: ssl.SSLContext) -> None
         observer=observe,
         session=session,
         allow_http_hosts=("inside.example",),
+        proxies={"https": "http://user:password@proxy.example:3128", "http": None},
+        trust_env=False,
+        extra_headers={"X-Made-Up": "value"},
     )
     AsyncRerank("some/model", {"return_options": {"top_n": 3}}, {"url": "https://h", "api_key": "k"}, space_id="s")
     for verify in (True, False, "/ca.pem", Path("/ca.pem"), context, None):
@@ -190,4 +193,6 @@ async def wrong(client: AsyncRerank, response: RerankResponse) -> None:
     ReturnOptions(top_n="3")  # type: ignore[arg-type]
     Timeouts(request=None)  # type: ignore[arg-type]
     Credentials()  # type: ignore[call-arg]
+    AsyncAPIClient(proxies="http://proxy.example:3128")  # type: ignore[arg-type]
+    AsyncAPIClient(extra_headers={"X": 5})  # type: ignore[dict-item]
     Credentials("https://h", verify=5)  # type: ignore[arg-type]

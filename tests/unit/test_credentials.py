@@ -10,7 +10,7 @@ from support.tracebacks import python_s_own, with_locals
 
 from rerank_async import AsyncAPIClient, AsyncRerank
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError, RerankError
-from rerank_async.values.credentials import Credentials, project_or_space, sealed
+from rerank_async.values.credentials import FIELDS, Credentials, project_or_space, sealed
 from rerank_async.values.secret import Secret
 from rerank_async.values.urls import check_scheme, host_of, is_loopback, normal_url
 
@@ -88,6 +88,102 @@ def test_credentials_do_not_pickle():
 def test_credentials_are_frozen():
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         Credentials(URL, KEY).url = "https://elsewhere.example"
+
+
+EVERYTHING = {
+    "url": "https://cpd-zen.apps.example.com",
+    "api_key": KEY,
+    "token": "hunter2-the-token",
+    "username": "ada",
+    "password": "hunter2 pässword ",
+    "auth_url": "https://iam.example/token",
+    "trusted_profile_id": "Profile-1",
+    "account_id": "account-1",
+    "bedrock_url": "https://cp-console.example.com",
+    "version": "5.1",
+    "token_function": print,
+    "atoken_function": print,
+    "flow": "zen",
+    "instance_id": "openshift",
+    "iam_serviceid_crn": "crn:1",
+    "proxies": {"https": "http://user:hunter2@proxy:3128", "http": None},
+    "verify": False,
+    "project_id": "project-1",
+    "space_id": "space-1",
+}
+HIDDEN = ("api_key", "token", "password", "proxies")
+
+
+def test_all_names_of_ibm_s_sdk_are_taken():
+    given = Credentials(**EVERYTHING)
+    assert set(EVERYTHING) == set(FIELDS)
+    for name, value in EVERYTHING.items():
+        if name not in HIDDEN:
+            assert getattr(given, name) == value
+    assert given.password == Secret("hunter2 pässword "), "spaces may belong to a password"
+    assert given.proxies == {"https": Secret("http://user:hunter2@proxy:3128"), "http": None}
+    assert Credentials.from_dict(EVERYTHING) == given
+    assert hash(given) == hash(Credentials.from_dict(EVERYTHING))
+    assert "hunter2" not in repr(given)
+    assert all(f"{name}=" in repr(given) for name in FIELDS)
+
+
+def test_names_of_ibm_s_other_services_are_passed_over():
+    others = {
+        "name": "n",
+        "projects_token": "hunter2",
+        "flight_url": "https://flight.example",
+        "FLIGHT_SERVICE_PORT": 1,
+    }
+    assert Credentials.from_dict({"url": URL, "apikey": KEY, **others}) == Credentials(URL, KEY)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("password", "", "password is empty"),
+        ("password", "\r\n", "password is empty"),
+        ("password", "a\ud800b", "lone surrogate"),
+        ("password", b"hunter2", "must be a str, not bytes"),
+        ("username", "", "username is empty"),
+        ("username", "a\nb", "not printable"),
+        ("username", 5, "must be a str, not int"),
+        ("trusted_profile_id", " ", "trusted_profile_id is empty"),
+        ("account_id", b"a", "must be a str, not bytes"),
+        ("bedrock_url", "cp-console.example.com", "did you mean 'https://cp-console.example.com'?"),
+        ("version", "2024-10-18", "release of a Cloud Pak for Data such as '5.1'"),
+        ("version", "5", "release of a Cloud Pak"),
+        ("version", 5.1, "must be a str, not float"),
+        ("flow", "IAM", "unknown 'IAM'"),
+        ("flow", "cp4d-iam", "did you mean 'cp4d_iam'"),
+        ("token_function", "hunter2", "token_function must be a function, not str"),
+        ("atoken_function", 5, "atoken_function must be a function, not int"),
+        ("proxies", "http://user:hunter2@proxy:3128", "proxies must be a dict such as"),
+        ("proxies", {"https": 5}, r"proxies\['https'\] must be a str, not int"),
+        ("proxies", {"https": b"hunter2"}, "not bytes"),
+        ("proxies", {5: "hunter2"}, r"proxies\[5\]"),
+        ("api_key", "Bearer hunter2", "begins with 'Bearer', as a token does; give it as token="),
+        ("api_key", '"hunter2"', "is wrapped in quotes"),
+        ("api_key", '{"apikey": "hunter2"}', "is JSON"),
+        ("token", "Bearer", "token is empty"),
+        ("token", "hunter2 hunter2", "holds a space"),
+        ("token", "Bearer hunter2 hunter2", "holds a space"),
+        ("token", '{"access_token": "hunter2"}', "is JSON"),
+        ("token", "'hunter2'", "is wrapped in quotes"),
+    ],
+)
+@pytest.mark.parametrize("as_dict", [False, True], ids=["object", "dict"])
+def test_a_field_that_cannot_be_right_is_refused_by_name_and_shows_no_secret(field, value, words, as_dict):
+    fields = {"url": URL, "api_key": "hunter2-key", "password": "hunter2-password"} | {field: value}
+    with pytest.raises(InvalidArgumentError, match=words) as raised:
+        Credentials.from_dict(fields) if as_dict else Credentials(**fields)
+    assert raised.value.argument.removeprefix("credentials.") == field
+    assert "hunter2" not in with_locals(raised.value)
+    assert "InvalidArgumentError" in python_s_own(raised.value) or "InvalidTypeError" in python_s_own(raised.value)
+
+
+def test_a_password_from_a_file_may_end_with_a_newline():
+    assert Credentials(URL, username="ada", password=" p \r\n").password == Secret(" p ")
 
 
 # from_dict
@@ -177,6 +273,45 @@ def test_what_is_missing_names_what_was_looked_for_and_found_but_no_value(monkey
         assert name in wanted
     assert set(found.split(", ")) == (set(set_names) or {"none of them"})
     assert "hunter2" not in with_locals(raised.value)
+
+
+PAK = "https://cpd.example.com"
+
+
+def test_a_user_of_a_cloud_pak_from_the_environment(monkeypatch):
+    for name, value in [("URL", PAK), ("USERNAME", "ada"), ("PASSWORD", "p"), ("INSTANCE_ID", "openshift")]:
+        monkeypatch.setenv(f"WATSONX_{name}", value)
+    given = Credentials.from_env()
+    assert given == Credentials(PAK, username="ada", password="p", instance_id="openshift")
+    monkeypatch.setenv("WATSONX_TOKEN", "t")
+    assert Credentials.from_env() == given, "the password can get tokens, so it wins"
+    monkeypatch.setenv("WATSONX_APIKEY", KEY)
+    assert Credentials.from_env() == Credentials(PAK, KEY, username="ada", password="p", instance_id="openshift")
+    monkeypatch.delenv("WATSONX_PASSWORD")
+    assert Credentials.from_env() == Credentials(PAK, KEY, username="ada", instance_id="openshift")
+    monkeypatch.delenv("WATSONX_APIKEY")
+    assert Credentials.from_env() == Credentials(PAK, token="t", username="ada", instance_id="openshift")
+
+
+@pytest.mark.parametrize("alone", ["WATSONX_USERNAME", "WATSONX_PASSWORD"])
+def test_half_of_a_way_in_from_the_environment_is_none(monkeypatch, alone):
+    monkeypatch.setenv("WATSONX_URL", PAK)
+    monkeypatch.setenv(alone, "hunter2")
+    with pytest.raises(InvalidArgumentError, match="WATSONX_USERNAME with WATSONX_PASSWORD") as raised:
+        Credentials.from_env()
+    assert f"Found in the environment: WATSONX_URL, {alone}" in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_the_address_may_be_given_beside_the_environment(monkeypatch):
+    monkeypatch.setenv("WATSONX_URL", PAK)
+    monkeypatch.setenv("WATSONX_APIKEY", KEY)
+    assert Credentials.from_env(URL) == Credentials(URL, KEY)
+    monkeypatch.delenv("WATSONX_URL")
+    assert Credentials.from_env(URL) == Credentials(URL, KEY)
+    monkeypatch.delenv("WATSONX_APIKEY")
+    with pytest.raises(InvalidArgumentError, match="or set one of WATSONX_APIKEY"):
+        Credentials.from_env(URL)
 
 
 # Project and space
@@ -429,7 +564,7 @@ def test_a_client_that_cannot_be_made_shows_no_secret_even_with_its_locals(way, 
         assert "hunter2" not in with_locals(raised.value)
 
 
-@given(secret=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=12))
+@given(secret=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=12).map("k{}".format))
 def test_whatever_the_secret_is_neither_repr_nor_failure_shows_it(secret):
     given_object = Credentials(URL, secret)
     assert secret not in repr(given_object).replace("Secret('***')", "")

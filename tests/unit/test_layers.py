@@ -35,7 +35,7 @@ def test_the_reader_sees_the_imports_that_are_there():
         ("client", "rerank_async.api_client"),
         ("runtime.http", "aiohttp"),
         ("policy.retrying", "backoff"),  # inside a function
-        ("auth.iam", "rerank_async.policy.wire_errors"),
+        ("auth.answers", "rerank_async.policy.wire_errors"),
     ]:
         assert (module, target) in seen
     assert ("client", "aiohttp") not in seen, "it stands under TYPE_CHECKING"

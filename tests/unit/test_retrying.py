@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from rerank_async import errors
 from rerank_async.errors import (
+    AnswerTooLargeError,
     AuthenticationError,
     BadRequestError,
     CertificateError,
@@ -21,6 +22,7 @@ from rerank_async.errors import (
     ModelNotSupportedError,
     OverloadedError,
     PermissionDeniedError,
+    ProxyError,
     QuotaExceededError,
     RateLimitError,
     RedirectError,
@@ -101,7 +103,9 @@ FINAL = [
     RedirectError("x", status=307),
     StatusError("x", status=204),
     AuthenticationError("x", status=400),
+    AnswerTooLargeError("x"),
     CertificateError("x"),
+    ProxyError("x"),
     DeadlineExceededError("x"),
     ClientClosedError("x"),
     OverloadedError("x"),

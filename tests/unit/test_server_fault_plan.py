@@ -58,6 +58,32 @@ def test_each_door_has_its_own_faults_and_its_own_count():
     assert names(FaultPlan(faults, "rerank", seed=0), 1) == ["hang"]
 
 
+def test_an_outage_begins_with_the_first_request_and_comes_again():
+    now = 1000.0
+    plan = FaultPlan([Fault("iam_unavailable", outage=(0.3, 0.5))], "token", seed=0, clock=lambda: now)
+    met = []
+    for at in (1000.0, 1000.29, 1000.31, 1000.49, 1000.51, 1000.79, 1000.81, 1900.0):
+        now = at
+        met += [name is not None for name in names(plan, 1)]
+    assert met == [True, True, False, False, True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("outage", "kind"),
+    [
+        ((0, 1), ValueError),
+        ((2, 1), ValueError),
+        ((1, float("inf")), ValueError),
+        (1, TypeError),
+        (("1", 2), TypeError),
+    ],
+    ids=str,
+)
+def test_an_outage_that_cannot_be_is_refused(outage, kind):
+    with pytest.raises(kind, match=r"Fault\.outage"):
+        Fault("iam_unavailable", outage=outage)
+
+
 def test_a_mapping_gives_shares_and_a_share_of_zero_is_no_fault():
     assert read_faults({"hang": 0.5, "slow": 0}) == (Fault("hang", share=0.5),)
 

@@ -24,7 +24,7 @@ from rerank_async.server.settings import Settings
         (lambda: Fault("hang", share=float("nan")), ValueError, "Fault.share"),
         (lambda: Fault("hang", share="1"), TypeError, "Fault.share is a number from 0 to 1, not '1'"),
         (lambda: Fault("hang", nth=(0,)), ValueError, "A number in Fault.nth is at least 1, not 0"),
-        (lambda: Fault("hang"), ValueError, "needs a share above 0 or nth"),
+        (lambda: Fault("hang"), ValueError, "needs a share above 0, nth or outage"),
         (lambda: Fault("slow", nth=(1,), seconds=-1), ValueError, "Fault.seconds"),
     ],
 )

@@ -1,30 +1,19 @@
-"""The token cache on a clock turned by hand, and IAM's requests and answers."""
+"""The token cache on a clock turned by hand."""
 
 import asyncio
 import logging
 
 import pytest
-from support.bodies import as_bytes, exchange_of, wire
 from support.clock import FakeClock, settle
-from support.codecs import NAMES, use_codec
 
-from rerank_async import __version__
-from rerank_async.auth import GivenToken, IamApiKey, choose_flow
+from rerank_async.auth import GivenToken
 from rerank_async.auth.grant import TokenGrant
-from rerank_async.auth.iam import token_url
 from rerank_async.errors import (
-    AuthenticationError,
     ClientClosedError,
     ConnectionFailedError,
-    DecodeError,
-    InvalidArgumentError,
-    RateLimitError,
-    RedirectError,
-    RerankError,
     ServiceError,
 )
 from rerank_async.runtime.tokens import GivenTokenCache, TokenCache
-from rerank_async.values.credentials import Credentials
 from rerank_async.values.secret import Secret
 
 
@@ -386,198 +375,3 @@ async def test_no_repr_shows_the_token():
     shown = repr(await cache.get()) + repr(TokenGrant(Secret("Bearer t9"), 1.0)) + repr(GivenToken(Secret("t9")))
     assert "t1" not in shown
     assert "t9" not in shown
-
-
-# IAM
-
-
-@pytest.fixture(params=NAMES)
-def codec_name(request):
-    with use_codec(request.param):
-        yield request.param
-
-
-FLOW = IamApiKey("https://iam.example/identity/token", Secret("made-up+api/key="))
-
-
-def parsed(body, status=200, headers=None):
-    return FLOW.parse(status, headers or {}, Secret(as_bytes(body).decode("latin-1")))
-
-
-def test_the_request_is_the_documented_one_to_the_letter():
-    from urllib.parse import parse_qsl
-
-    recorded = wire("token_request_apikey")
-    request = FLOW.request()
-    assert request.url == "https://iam.example/identity/token"
-    # The documented headers, and who asks, as every request to the service says.
-    assert dict(request.headers) == recorded["headers"] | {"User-Agent": f"rerank_async/{__version__}"}
-    assert [list(pair) for pair in parse_qsl(request.body.reveal(), strict_parsing=True)] == recorded["body"]
-    assert (
-        request.body.reveal()
-        == "grant_type=urn%3Aibm%3Aparams%3Aoauth%3Agrant-type%3Aapikey&apikey=made-up%2Bapi%2Fkey%3D"
-    )
-    assert "made-up" not in repr(request)
-
-
-def test_the_recorded_answer_is_a_token(codec_name):
-    status, headers, body = exchange_of("token_answer")
-    grant = FLOW.parse(status, headers, Secret(body.decode("latin-1")))
-    assert (grant.authorization.reveal(), grant.lifetime) == ("Bearer made-up-token", 3600.0)
-
-
-@pytest.mark.parametrize(
-    ("expires_in", "lifetime"),
-    [
-        (3600, 3600.0),
-        (1, 1.0),
-        (0.5, 0.5),
-        (86400, 86400.0),
-        (None, 3600.0),
-        ("3600", 3600.0),
-        ("soon", 3600.0),
-        (True, 3600.0),
-        (False, 3600.0),
-        ([], 3600.0),
-    ],
-)
-def test_a_life_that_is_not_said_in_numbers_is_the_documented_hour(codec_name, expires_in, lifetime):
-    assert parsed({"access_token": "t", "expires_in": expires_in}).lifetime == lifetime
-
-
-def test_a_life_that_is_not_said_at_all_is_the_documented_hour(codec_name):
-    assert parsed({"access_token": "t"}).lifetime == 3600.0
-
-
-@pytest.mark.parametrize("expires_in", [0, -1, -0.5, 0.0])
-def test_a_token_that_has_already_expired_is_no_token(codec_name, expires_in):
-    with pytest.raises(DecodeError, match="already expired"):
-        parsed({"access_token": "t", "expires_in": expires_in})
-
-
-@pytest.mark.parametrize("expires_in", ["NaN", "Infinity", "1e400", "1" + "0" * 400])
-def test_a_life_beyond_every_float_is_an_error_of_ours_or_the_documented_hour(codec_name, expires_in):
-    body = '{"access_token":"t","expires_in":' + expires_in + "}"
-    if codec_name == "stdlib":
-        assert parsed(body).lifetime == 3600.0
-    else:
-        with pytest.raises(DecodeError):  # orjson refuses such numbers
-            parsed(body)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        "",
-        "<html>login</html>",
-        "null",
-        "[]",
-        "5",
-        '"token"',
-        "{}",
-        {"access_token": ""},
-        {"access_token": None},
-        {"access_token": 5},
-        {"access_token": ["t"]},
-        {"token": "t"},
-        "\xff\xfe",
-        "[" * 100_000,
-    ],
-    ids=lambda body: repr(body)[:24],
-)
-def test_an_answer_without_a_token(codec_name, body):
-    with pytest.raises(DecodeError, match="without an access_token") as raised:
-        parsed(body)
-    assert raised.value.url == FLOW.url
-    assert raised.value.__cause__ is None, "the JSON error would carry the body, which may hold a token"
-
-
-@pytest.mark.parametrize("token", ["a\nb", "a\r\nX-Injected: 1", "a\0b", "t\u00fc", "a b\x7f"], ids=ascii)
-def test_a_token_that_no_header_can_carry_is_no_token(codec_name, token):
-    with pytest.raises(DecodeError):
-        parsed({"access_token": token})
-
-
-def test_a_bad_key_is_an_authentication_error_though_its_status_is_400(codec_name):
-    status, headers, body = exchange_of("token_error_unknown_key")
-    with pytest.raises(AuthenticationError, match="Provided API key could not be found") as raised:
-        FLOW.parse(status, headers, Secret(body.decode("latin-1")))
-    error = raised.value
-    assert (error.status, error.code, error.trace, error.url) == (400, "BXNIM0415E", "made-up-request", FLOW.url)
-    assert "Check the API key" in str(error)
-    assert "made-up+api" not in str(error)
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (400, AuthenticationError),
-        (401, AuthenticationError),
-        (403, AuthenticationError),
-        (404, AuthenticationError),
-        (429, RateLimitError),
-        (500, ServiceError),
-        (503, ServiceError),
-        (302, RedirectError),
-    ],
-)
-@pytest.mark.parametrize(
-    "body", ["", "<html>Oops</html>", {"errorCode": "BXN", "errorMessage": "m"}], ids=["empty", "html", "json"]
-)
-def test_a_refusal_by_its_status(codec_name, status, kind, body):
-    with pytest.raises(RerankError) as raised:
-        parsed(body, status, {"retry-after": "3"})
-    assert type(raised.value) is kind
-    assert raised.value.status == status
-    if kind in {RateLimitError, ServiceError}:
-        assert raised.value.retry_after == 3.0
-
-
-# Which way in, and where
-
-
-@pytest.mark.parametrize(
-    ("service", "endpoint"),
-    [
-        *(
-            (f"https://{prefix}{region}.ml.cloud.ibm.com", "https://iam.cloud.ibm.com/identity/token")
-            for prefix in ("", "private.")
-            for region in ("us-south", "eu-de", "eu-gb", "jp-tok", "au-syd", "ca-tor")
-        ),
-        ("https://US-SOUTH.ml.cloud.ibm.com", "https://iam.cloud.ibm.com/identity/token"),
-        ("https://us-south.ml.test.cloud.ibm.com", "https://iam.test.cloud.ibm.com/identity/token"),
-        ("http://127.0.0.1:8765", "http://127.0.0.1:8765/identity/token"),
-        ("http://[::1]:8765", "http://[::1]:8765/identity/token"),
-        ("http://localhost:1/base", "http://localhost:1/identity/token"),
-        ("https://cpd.example.com", None),
-        ("https://evil-cloud.ibm.com.example", None),
-        ("https://evilcloud.ibm.com", None),
-        ("https://ap-south-1.aws.wxai.ibm.com", None),
-    ],
-)
-def test_the_default_token_endpoint(service, endpoint):
-    assert token_url(service) == endpoint
-
-
-def test_a_key_goes_to_iam_and_auth_url_replaces_the_address_whole():
-    flow = choose_flow(Credentials("https://us-south.ml.cloud.ibm.com", "k"))
-    assert isinstance(flow, IamApiKey)
-    assert flow.url == "https://iam.cloud.ibm.com/identity/token"
-    flow = choose_flow(Credentials("https://cpd.example.com", "k", auth_url="https://iam.example.com/my/token"))
-    assert (flow.url, flow.api_key) == ("https://iam.example.com/my/token", Secret("k"))
-
-
-@pytest.mark.parametrize("given", ["t", "Bearer t", " Bearer t ", "Bearer  t"])
-def test_a_given_token_wins_over_a_key_and_may_say_bearer(given):
-    flow = choose_flow(Credentials("https://us-south.ml.cloud.ibm.com", "k", given))
-    assert isinstance(flow, GivenToken)
-    assert flow.authorization() == Secret("Bearer t")
-
-
-def test_neither_key_nor_token_and_no_known_endpoint_are_errors_that_say_what_to_give():
-    with pytest.raises(InvalidArgumentError, match="neither api_key nor token"):
-        choose_flow(Credentials("https://us-south.ml.cloud.ibm.com"))
-    with pytest.raises(InvalidArgumentError, match="auth_url=") as raised:
-        choose_flow(Credentials("https://cpd.example.com", "hunter2"))
-    assert "cpd.example.com" in str(raised.value)
-    assert "hunter2" not in str(raised.value)

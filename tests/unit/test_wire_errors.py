@@ -299,6 +299,9 @@ def test_a_redirect_names_its_target_and_says_that_it_is_not_followed():
     assert "https://elsewhere.example/login" in str(found)
     assert "not followed" in str(found)
     assert "nowhere" in str(error(302))
+    repeated = str(error(307, b"", {"location": "https://elsewhere.example/token?apikey=made-up"}))
+    assert "https://elsewhere.example/token" in repeated
+    assert "made-up" not in repeated
 
 
 @pytest.mark.parametrize(
