@@ -21,6 +21,7 @@ from rerank_async.testing.scripting import Script
 from rerank_async.testing.thread import LoopThread
 from rerank_async.values.credentials import Credentials
 from rerank_async.values.models import RerankModels
+from rerank_async.values.options import BatchOptions
 
 _HOST: Final = "127.0.0.1"
 _API_KEY: Final = "local-api-key"
@@ -161,13 +162,16 @@ class RerankServer:
     def client(self, model_id: str = RerankModels.MS_MARCO_MINILM_L_12_V2, **options: Any) -> AsyncRerank:
         """Makes a client of this server that never waits without need; close it, or use it with ``async with``.
 
+        It sends full batches, so that a test can say how many requests a list makes.
+
         Args:
             model_id: The model.
-            options: Further arguments of ``AsyncRerank``; they replace those of `quick_options`, and the credentials
-                and project of this server.
+            options: Further arguments of ``AsyncRerank``; they replace those of `quick_options`, the batching, and the
+                credentials and project of this server.
         """
-        ours: dict[str, Any] = dict(quick_options()) if "api_client" not in options else {}
+        ours: dict[str, Any] = {"batching": BatchOptions(adaptive=False)}
         if "api_client" not in options:
+            ours |= quick_options()
             ours["credentials"] = self.credentials
             if "space_id" not in options:
                 ours["project_id"] = self.project_id

@@ -37,7 +37,7 @@ async def test_a_good_client_has_no_fault_and_its_habits_are_told(place):
     assert row.faults == []
     assert (row.good, row.compared, row.largest) == (4, 4, 0.0)
     assert row.habits["unsorted"] == "sorted"
-    assert row.habits["too many"] == "2 x 200: answered"
+    assert row.habits["too many"].endswith(" x 200: answered"), "an idle client cuts as fine as it likes"
     assert row.habits["unknown authority"] == "refused, sent nothing"
 
 

@@ -138,7 +138,7 @@ async def test_a_whole_number_is_a_limit_a_second():
     async with rerank_server(limit=3) as server, server.client(retries=None) as client:
         await client.warm_up()
         await client.generate("q", ["a"])
-        assert client.limit_status.source == "option"
+        assert (client.limit_status.source, client.limit_status.ceiling) == ("header", 3)
         assert server._settings.limit == RateLimit(requests=3)
 
 
