@@ -24,7 +24,18 @@ class Work:
         warnings: What the answer must say beside what the service says.
     """
 
-    __slots__ = ("_again", "_cut", "_job", "_next_number", "_next_start", "_size", "done", "failures", "warnings")
+    __slots__ = (
+        "_again",
+        "_cut",
+        "_job",
+        "_next_number",
+        "_next_start",
+        "_size",
+        "_stopped",
+        "done",
+        "failures",
+        "warnings",
+    )
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -33,13 +44,14 @@ class Work:
         self._next_number = 0
         self._cut = 0
         self._again: list[Batch] = []
+        self._stopped = False
         self.done: list[tuple[Sequence[int], BatchResult]] = []
         self.failures: list[BatchFailure] = []
         self.warnings: list[ServiceWarning] = []
 
     def has_more(self) -> bool:
         """Whether something is to be sent that is not on its way."""
-        return bool(self._again) or self._next_start < self._size
+        return not self._stopped and (bool(self._again) or self._next_start < self._size)
 
     @property
     def ticket(self) -> int | None:
@@ -48,6 +60,8 @@ class Work:
 
     def take(self, ticket: int, gate: Gate) -> Batch | None:
         """The next batch: one that must go again, else one cut from what is left, else None."""
+        if self._stopped:
+            return None
         if self._again:
             return self._again.pop(0)
         start = self._next_start
@@ -81,6 +95,10 @@ class Work:
     def fail(self, members: Sequence[int], error: Exception) -> None:
         """These texts will have no score."""
         self.failures.append(BatchFailure(tuple(self.indices(members)), error))
+
+    def stop(self) -> None:
+        """The call fails: what is left is not sent, not even with a permit that was granted in this moment."""
+        self._stopped = True
 
     def drop(self) -> list[Batch]:
         """Forgets what is left; returns the batches that were to go again."""
