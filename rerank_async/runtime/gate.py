@@ -85,7 +85,8 @@ class Gate:
         raise OverloadedError(
             f"{len(self._queue)} requests wait for their turn, and LimitOptions.max_queued = {self._max_queued} allows "
             f"no more; the limiter is {self._limiter.ready_at(now, len(self._queue)) - now:.1f} s behind. "
-            "Nothing was sent; try again later"
+            "Nothing was sent; try again later",
+            queued=len(self._queue),
         )
 
     def enter_now(self) -> Permit | None:
