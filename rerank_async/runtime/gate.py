@@ -22,6 +22,10 @@ _logger = logging.getLogger("rerank_async")
 
 _CLOSED = "the client was closed while this call was under way"
 
+_LOOK_AGAIN = 0.005
+"""Seconds until a shared limiter is asked again that waits for the start of another client's request: of that one it
+does not tell."""
+
 
 class Gate:
     """Grants permits within a rate and a bound on requests in flight: in turns between flows, in order inside one.
@@ -63,6 +67,7 @@ class Gate:
         self._queue: FairQueue[Waiter] = FairQueue()
         self._resting: set[asyncio.Future[None]] = set()
         self._in_flight = 0
+        self._unsent = 0
         self._era = 0
         self._timer: Timer | None = None
         self._outage = Outage()
@@ -135,6 +140,7 @@ class Gate:
     def sent(self, permit: Permit) -> float:
         """The permit's request starts now; returns when that is."""
         now = permit.sent_at = self._clock.now()
+        self._unsent -= 1
         self._limiter.start(now)
         if self._queue and self._timer is None:
             self._pump()
@@ -148,6 +154,7 @@ class Gate:
         if permit.sent_at is None:
             self._limiter.give_back()
             self.granted -= 1
+            self._unsent -= 1
         self._in_flight -= 1
         if self._queue:
             self._pump()
@@ -274,7 +281,7 @@ class Gate:
         self._queue.clear()
         self._resting.clear()
         self._cancel_timer()
-        self._in_flight = 0
+        self._in_flight = self._unsent = 0
         self._era += 1
         self._limiter.forget_granted()
 
@@ -320,6 +327,7 @@ class Gate:
     def _grant(self, now: float, asked_at: float) -> Permit:
         self._limiter.grant()
         self._in_flight += 1
+        self._unsent += 1
         self.granted += 1
         return Permit(now - asked_at, self._era)
 
@@ -332,8 +340,8 @@ class Gate:
         now = self._clock.now()
         while self._queue and self._in_flight < self._concurrency.bound:
             if (wait := self._wait(now)) > 0:
-                if self._timer is None and wait < inf:
-                    self._timer = self._clock.call_at(now + wait, self._on_timer)
+                if self._timer is None and (wait < inf or not self._unsent):
+                    self._timer = self._clock.call_at(now + (wait if wait < inf else _LOOK_AGAIN), self._on_timer)
                 return
             waiter = self._queue.pop()
             if not waiter.future.done():
