@@ -73,7 +73,8 @@ class Mending:
     def _halved(self, batch: Batch, error: RequestTooLargeError) -> bool:
         terms = self._job.terms
         terms.bounds.refused(terms.model_id, error, inputs=len(batch.members), body_bytes=len(batch.body))
-        parts = halves(batch.members, self._measured())
+        about_bytes = error.status == 413
+        parts = halves(batch.members, self._measured() if about_bytes else [1] * len(self._job.load.texts))
         if parts is None:
             return False
         self._put_back(parts, batch)
