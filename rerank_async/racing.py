@@ -13,6 +13,7 @@ from rerank_async.policy.merging import BatchResult
 from rerank_async.runtime.permits import Permit, wake
 from rerank_async.runtime.tokens import Token
 from rerank_async.tally import Tally
+from rerank_async.values.contract import POOL_FULL
 
 
 async def race(channel: Channel, batch: Batch, permit: Permit, token: Token, job: Job, tally: Tally) -> BatchResult:
@@ -38,16 +39,20 @@ async def race(channel: Channel, batch: Batch, permit: Permit, token: Token, job
         await _until(channel, first, delay)
         if not first.done() and budget.may_hedge() and (extra := channel.gate.enter_now()) is not None:
             budget.hedged()
+            batch.free += 1
             tally.hedged(channel.clock.now(), batch.number, delay)
             second = asyncio.ensure_future(_observed(channel, batch, extra, token, job, tally, model))
             runners.append(second)
             await asyncio.wait(runners, return_when=asyncio.FIRST_COMPLETED)
             if first.done() and _failed(first):
                 await asyncio.wait(runners)
-            if second.done() and isinstance(error := second.exception(), RateLimitError):
-                channel.gate.throttled(extra, error.retry_after, batch.heard)
-            if second.done() and not _failed(second) and (not first.done() or _failed(first)):
-                model.observe_loser(size, channel.clock.now() - started_at)
+            if second.done() and _failed(second):
+                _tell(channel, batch, extra, second)
+            elif second.done() and (not first.done() or _failed(first)):
+                if first.done():
+                    _tell(channel, batch, permit, first)
+                else:
+                    model.observe_loser(size, channel.clock.now() - started_at)
                 return second.result()
         return await first
     finally:
@@ -76,6 +81,18 @@ async def _until(channel: Channel, runner: asyncio.Future[BatchResult], delay: f
     finally:
         timer.cancel()
         due.cancel()
+
+
+def _tell(channel: Channel, batch: Batch, permit: Permit, runner: asyncio.Future[BatchResult]) -> None:
+    """Tells the gate of a 429 that only one of the copies met, which the call does not hear of."""
+    error = None if runner.cancelled() else runner.exception()
+    if not isinstance(error, RateLimitError):
+        return
+    if error.code == POOL_FULL:
+        channel.gate.answered(permit, channel.clock.now(), batch.heard)
+        channel.gate.crowded(permit)
+    elif error.retry_after is None or error.retry_after <= channel.retries.max_retry_after:
+        channel.gate.throttled(permit, error.retry_after, batch.heard)
 
 
 def _failed(runner: asyncio.Future[BatchResult]) -> bool:
