@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from rerank_async.exchange import Batch
 from rerank_async.job import Job
 from rerank_async.policy.merging import BatchResult
-from rerank_async.policy.planning import pushed_top_n, take
-from rerank_async.policy.sizing import LEAST_INPUTS, batch_size
+from rerank_async.policy.planning import pushed_top_n, requests_needed, take
+from rerank_async.policy.sizing import LEAST_INPUTS, adaptive_surplus, batch_size
 from rerank_async.policy.wire import encode_body
 from rerank_async.runtime.gate import Gate
 from rerank_async.values.response import BatchFailure, ServiceWarning
@@ -28,6 +28,7 @@ class Work:
         "_again",
         "_cut",
         "_job",
+        "_most_cuts",
         "_next_number",
         "_next_start",
         "_size",
@@ -43,6 +44,7 @@ class Work:
         self._next_start = 0
         self._next_number = 0
         self._cut = 0
+        self._most_cuts = 0
         self._again: list[Batch] = []
         self._stopped = False
         self.done: list[tuple[Sequence[int], BatchResult]] = []
@@ -120,19 +122,24 @@ class Work:
         return sorted(index for at in members for index in positions[at])
 
     def _stop(self, start: int, left: int, gate: Gate) -> int:
-        job = self._job
-        load, terms = job.load, job.terms
+        load, terms = self._job.load, self._job.terms
         most = load.max_inputs
         if terms.batching.adaptive and left >= 2 * LEAST_INPUTS:
-            most = batch_size(
+            free, lanes, waiting = gate.free() + 1, gate.lanes() + 1, gate.queued  # with this one, which is granted
+            if not self._most_cuts:
+                # What is measured meanwhile may call for finer cuts, but the plan of the beginning holds.
+                surplus = adaptive_surplus(load, free=free, lanes=lanes, waiting=waiting, latency=terms.latency)
+                self._most_cuts = requests_needed(load) + surplus
+            size = batch_size(
                 left,
-                free=gate.free() + 1,  # with this one, which is granted
-                lanes=gate.lanes() + 1,
-                waiting=gate.queued,
+                free=free,
+                lanes=lanes,
+                waiting=waiting,
                 latency=terms.latency,
                 max_inputs=most,
                 taken=start,
                 sent=self._cut,
             )
+            most = min(most, max(size, -(-left // max(1, self._most_cuts - self._cut))))
         self._cut += 1
         return take(load, start, most)
