@@ -228,7 +228,7 @@ async def test_statistics_are_what_the_server_counted():
     ]
     limits = LimitOptions(requests_per_second=2000, burst=100)
     async with (
-        serve(faults=faults, seed=4) as server,
+        serve(limit=RateLimit(requests=2000, headers=False), faults=faults, seed=4) as server,
         client_for(server, batching=BatchOptions(max_inputs=3), limits=limits, observer=events.append) as client,
     ):
         response = await client.generate(QUERY, passages(200))
