@@ -135,7 +135,7 @@ class ResponseStats(NamedTuple):
         retries: Requests sent again after a failure.
         throttled: Requests sent again after a 429 of the rate limit.
         hedges: Second copies that raced a slow request.
-        waited: Seconds spent waiting for the limiter, added up over the batches, which wait side by side.
+        waited: Seconds spent waiting for the limiter; one batch of a call waits at a time.
         seconds: From the call's start to its end.
         exchanges: One event for each answer, in the order they came: status, seconds, trace id.
         again: One event for each time that a batch had to go again: the service's code, the wait.
