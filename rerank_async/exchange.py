@@ -67,7 +67,7 @@ class Batch:
         body: The request's body.
         top_n: What the body asks for; None: all scores.
         sent: Requests sent.
-        free: Those of them that cost no attempt: answered with a 429, refused, or sent to probe.
+        free: Those of them that cost no attempt: answered with a 429, refused, sent to probe, or a second copy that raced.
         throttled: 429s among their answers.
         refused: Connections that were refused, and cost no attempt.
         failed_at: When the first of them failed otherwise than with a 429; None: none did.

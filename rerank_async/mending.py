@@ -63,7 +63,8 @@ class Mending:
         terms = self._job.terms
         self.dropped(batch)
         terms.bounds.refused(terms.model_id, error, inputs=len(batch.members), body_bytes=len(batch.body))
-        parts = halves(batch.members, self._measured())
+        about_bytes = error.status == 413
+        parts = halves(batch.members, self._measured() if about_bytes else [1] * len(self._job.load.texts))
         if parts is None:
             return False
         self._put_back(parts, batch)

@@ -40,6 +40,7 @@ async def race(channel: Channel, batch: Batch, permit: Permit, token: Token, job
         await _until(channel, first, delay)
         if not first.done() and budget.may_hedge() and (extra := channel.gate.enter_now()) is not None:
             budget.hedged()
+            batch.free += 1
             tally.hedged(channel.clock.now(), batch.number, delay)
             second = asyncio.ensure_future(_observed(channel, batch, extra, token, job, tally, model))
             runners.append(second)
@@ -89,8 +90,6 @@ def _tell(channel: Channel, batch: Batch, permit: Permit, runner: asyncio.Future
     if not isinstance(error, RerankError):
         return
     gate = channel.gate
-    if isinstance(error, RateLimitError):
-        batch.free += 1
     if throttles(error, channel.retries):
         gate.throttled(permit, error.retry_after, batch.heard)
     elif isinstance(error, RateLimitError) and error.code == POOL_FULL:

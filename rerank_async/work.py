@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from rerank_async.exchange import Batch
 from rerank_async.job import Job
 from rerank_async.policy.merging import BatchResult
-from rerank_async.policy.planning import pushed_top_n, take
-from rerank_async.policy.sizing import LEAST_INPUTS, batch_size
+from rerank_async.policy.planning import pushed_top_n, requests_needed, take
+from rerank_async.policy.sizing import LEAST_INPUTS, adaptive_surplus, batch_size
 from rerank_async.policy.wire import encode_body
 from rerank_async.runtime.gate import Gate
 from rerank_async.values.response import BatchFailure, ServiceWarning
@@ -27,12 +27,13 @@ class Work:
     __slots__ = (
         "_again",
         "_cut",
+        "_ended",
         "_job",
         "_load",
+        "_most_cuts",
         "_next_number",
         "_next_start",
         "_size",
-        "_stopped",
         "done",
         "failures",
         "warnings",
@@ -45,15 +46,16 @@ class Work:
         self._next_start = 0
         self._next_number = 0
         self._cut = 0
+        self._most_cuts = 0
         self._again: list[Batch] = []
-        self._stopped: list[Batch] = []  # were to go again when the call failed
+        self._ended = False
         self.done: list[tuple[Sequence[int], BatchResult]] = []
         self.failures: list[BatchFailure] = []
         self.warnings: list[ServiceWarning] = []
 
     def has_more(self) -> bool:
         """Whether something is to be sent that is not on its way."""
-        return bool(self._again) or self._next_start < self._size
+        return not self._ended and (bool(self._again) or self._next_start < self._size)
 
     @property
     def ticket(self) -> int | None:
@@ -62,6 +64,8 @@ class Work:
 
     def take(self, ticket: int, gate: Gate) -> Batch | None:
         """The next batch: one that must go again, else one cut from what is left, else None."""
+        if self._ended:
+            return None
         if self._again:
             return self._again.pop(0)
         start = self._next_start
@@ -103,14 +107,12 @@ class Work:
 
     def stop(self) -> None:
         """The call has failed: from now on there is nothing to take."""
-        self._stopped += self._again
-        self._again = []
-        self._next_start = self._size
+        self._ended = True
 
     def drop(self) -> list[Batch]:
         """Forgets what is left; returns the batches that were to go again."""
         self.stop()
-        again, self._stopped = self._stopped, []
+        again, self._again = self._again, []
         return again
 
     def unscored(self) -> list[int]:
@@ -130,15 +132,21 @@ class Work:
         load, terms = self._load, self._job.terms
         most = load.max_inputs
         if terms.batching.adaptive and left >= 2 * LEAST_INPUTS:
-            most = batch_size(
+            free, lanes, waiting = gate.free() + 1, gate.lanes() + 1, gate.queued  # with this one, which is granted
+            if not self._most_cuts:
+                # What is measured meanwhile may call for finer cuts, but the plan of the beginning holds.
+                surplus = adaptive_surplus(load, free=free, lanes=lanes, waiting=waiting, latency=terms.latency)
+                self._most_cuts = requests_needed(load) + surplus
+            size = batch_size(
                 left,
-                free=gate.free() + 1,  # with this one, which is granted
-                lanes=gate.lanes() + 1,
-                waiting=gate.queued,
+                free=free,
+                lanes=lanes,
+                waiting=waiting,
                 latency=terms.latency,
                 max_inputs=most,
                 taken=start,
                 sent=self._cut,
             )
+            most = min(most, max(size, -(-left // max(1, self._most_cuts - self._cut))))
         self._cut += 1
         return take(load, start, most)

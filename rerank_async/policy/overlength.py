@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 from rerank_async.errors import InputTooLongError
 from rerank_async.values.response import BatchFailure
 
-MAX_REQUESTS: Final = 40
-"""Requests that one call may spend on the search, beside those for its batches."""
+MAX_REQUESTS: Final = 39
+"""Requests that one call may spend on the search, beside those for its batches: a call of one batch takes 40 in all."""
 
 _MAX_IN_VAIN = 20
 """Requests after which the search ends if no text of the whole call was scored: the query may be what is too long."""

@@ -139,8 +139,8 @@ class Gate:
     def sent(self, permit: Permit) -> float:
         """The permit's request starts now; returns when that is."""
         now = permit.sent_at = self._clock.now()
-        self._limiter.start(now)
         self._unsent -= 1
+        self._limiter.start(now)
         if self._queue and self._timer is None:
             self._pump()
         return now

@@ -40,7 +40,7 @@ class BatchOptions:
         adaptive: Cut a list finer than ``max_inputs`` where free permits let that answer sooner; False: full batches
             always (docs/batching.md).
         overlength: What to do when the service refuses a batch because a text is longer than the model reads, without
-            saying which one: ``"raise"`` its error; ``"isolate"`` the text, with at most 40 further requests a call,
+            saying which one: ``"raise"`` its error; ``"isolate"`` the text, with at most 39 further requests a call,
             so that the others get their scores; or ``"truncate"``: send the batch once more with
             ``truncate_input_tokens``, and add a warning to the response.
     """

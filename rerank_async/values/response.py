@@ -133,7 +133,7 @@ class ResponseStats(NamedTuple):
     Attributes:
         requests: Requests sent, retries and throttled ones included.
         retries: Requests sent again after a failure.
-        throttled: Requests answered with a 429.
+        throttled: Requests sent again after a 429 of the rate limit.
         hedges: Second copies that raced a slow request.
         waited: Seconds that the requests waited for their permits, added up; a call waits for one at a time.
         seconds: From the call's start to its end.

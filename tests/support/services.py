@@ -83,7 +83,7 @@ def grant(seen):
 
 
 @asynccontextmanager
-async def service(answer=honest, token=grant, ssl_context=None):
+async def service(answer=honest, token=grant, ssl_context=None, port=0):
     """A service that answers rerank requests by ``answer(seen)`` and token requests by ``token(seen)``."""
     running = Service()
 
@@ -106,7 +106,7 @@ async def service(answer=honest, token=grant, ssl_context=None):
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=ssl_context)
+        site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=ssl_context)
         await site.start()
         running.url = f"{'https' if ssl_context else 'http'}://127.0.0.1:{site.port}"
         yield running
