@@ -139,7 +139,7 @@ def load(texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, de
         for index, text in enumerate(texts):
             groups.setdefault(text, []).append(index)
         unique, positions = list(groups), list(groups.values())
-    if fits_surely(unique, head, options.max_bytes):
+    if fits_surely(unique, options.max_inputs, head, options.max_bytes):
         return Load(unique, positions, None, len(texts), options.max_inputs, options.max_bytes)
     room = room_in(options.max_bytes, head)
     if room <= 0:
@@ -159,10 +159,15 @@ def load(texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, de
     return Load(unique, positions, sizes, len(texts), options.max_inputs, room)
 
 
-def fits_surely(texts: Sequence[str], head: Mapping[str, Any], max_bytes: int) -> bool:
-    """Whether a quick upper bound of the bytes of one request with all the texts is within ``max_bytes``."""
-    most = sum(map(len, texts)) * _MOST_BYTES_PER_CHARACTER + len(texts) * _WRAPPING_BYTES
-    return most + _most_bytes(head) <= max_bytes
+def fits_surely(texts: Sequence[str], max_inputs: int, head: Mapping[str, Any], max_bytes: int) -> bool:
+    """Whether a quick upper bound of the bytes of one request with any ``max_inputs`` of the texts is within ``max_bytes``."""
+    room = max_bytes - _most_bytes(head) - min(len(texts), max_inputs) * _WRAPPING_BYTES
+    if sum(map(len, texts)) * _MOST_BYTES_PER_CHARACTER <= room:
+        return True
+    if len(texts) <= max_inputs:
+        return False
+    longest = sorted(map(len, texts), reverse=True)[:max_inputs]
+    return sum(longest) * _MOST_BYTES_PER_CHARACTER <= room
 
 
 def room_in(max_bytes: int, head: Mapping[str, Any]) -> int:
