@@ -101,12 +101,11 @@ def encode_body(head: Mapping[str, Any], texts: Sequence[str], top_n: int | None
         texts: The batch.
         top_n: What `planning.pushed_top_n` says; None: all scores.
     """
-    body = {**head, "inputs": [{"text": text} for text in texts]}
     if top_n is not None:
         settings = head.get("parameters", {})
         options = {**settings.get("return_options", {}), "top_n": top_n}
-        body["parameters"] = {**settings, "return_options": options}
-    return codec().dumps(body)
+        head = {**head, "parameters": {**settings, "return_options": options}}
+    return codec().body(head, texts)
 
 
 def decode_answer(
