@@ -214,6 +214,9 @@ class Call:
             decision = self._recovery.decide(batch, permit, failure)
         finally:
             channel.gate.leave(permit)
+            if batch.turn is not None:  # it ended before its request went out
+                channel.retrying.give_back(batch.turn)
+                batch.turn = None
         await self._recovery.follow(decision, batch, token, failure)
 
     def _give_back(self) -> None:

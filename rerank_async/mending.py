@@ -8,7 +8,7 @@ from rerank_async.errors import InputTooLongError, RequestTooLargeError, RerankE
 from rerank_async.exchange import Batch
 from rerank_async.job import Job
 from rerank_async.policy.bounds import halves
-from rerank_async.policy.overlength import MAX_REQUESTS, Isolation
+from rerank_async.policy.overlength import Isolation, failures_of, lengths_of
 from rerank_async.policy.truncating import cut_for_certain, truncated_warning, truncation_of
 from rerank_async.policy.wire import encode_body
 from rerank_async.work import Work
@@ -20,7 +20,7 @@ class Mending:
     def __init__(self, job: Job, work: Work) -> None:
         self._job = job
         self._work = work
-        self._lengths: list[int] | None = None
+        self._lengths: Sequence[int] | None = None
         self._isolation: Isolation | None = None
         self._refusal: InputTooLongError | None = None
 
@@ -51,32 +51,23 @@ class Mending:
         """Nothing is on its way any more: notes what has no score.
 
         Args:
-            cut_off: Whether the call ended early, so that the search for the texts that are too long did not end.
+            cut_off: Whether the call ended early: what the search had not come to failed of that, and not of its length.
         """
-        isolation, refusal = self._isolation, self._refusal
-        if isolation is None or refusal is None:
+        if self._isolation is None or self._refusal is None:
             return
-        over, unscored = isolation.over(), isolation.unscored()
-        if over:
-            self._work.fail(over, refusal)
-        if unscored and not cut_off:
-            error = InputTooLongError(
-                f"one of these texts at least is too long, and after {MAX_REQUESTS - isolation.requests} further "
-                "requests it was not known which; those that were scored are in the results",
-                status=refusal.status,
-                code=refusal.code,
-                trace=refusal.trace,
-                url=refusal.url,
-            )
-            self._work.fail(unscored, error)
+        failures = failures_of(self._isolation, self._refusal, self._job.load.positions)
+        certain = bool(self._isolation.over())
+        self._work.failures.extend(failures[:certain] if cut_off else failures)
 
     def _halved(self, batch: Batch, error: RequestTooLargeError) -> bool:
         terms = self._job.terms
+        self.dropped(batch)
         terms.bounds.refused(terms.model_id, error, inputs=len(batch.members), body_bytes=len(batch.body))
         parts = halves(batch.members, self._measured())
         if parts is None:
             return False
         self._put_back(parts, batch)
+        self._work.narrow()
         return True
 
     def _truncated(self, batch: Batch, error: InputTooLongError) -> bool:
@@ -104,8 +95,8 @@ class Mending:
         for members in parts:
             self._work.put_back(self._work.batch(members, batch.ticket))
 
-    def _measured(self) -> list[int]:
+    def _measured(self) -> Sequence[int]:
         """The texts' bytes."""
         if self._lengths is None:
-            self._lengths = [len(text.encode()) for text in self._job.load.texts]
+            self._lengths = lengths_of(self._job.load.texts)
         return self._lengths

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from rerank_async.errors import RateLimitError
+from rerank_async.errors import RateLimitError, RerankError
 from rerank_async.exchange import Batch, Channel, exchange
 from rerank_async.job import Job
 from rerank_async.policy.hedging import HedgeModel
 from rerank_async.policy.merging import BatchResult
+from rerank_async.policy.retrying import crowds, throttles
 from rerank_async.runtime.permits import Permit, wake
 from rerank_async.runtime.tokens import Token
 from rerank_async.tally import Tally
+from rerank_async.values.contract import POOL_FULL
 
 
 async def race(channel: Channel, batch: Batch, permit: Permit, token: Token, job: Job, tally: Tally) -> BatchResult:
@@ -44,10 +46,13 @@ async def race(channel: Channel, batch: Batch, permit: Permit, token: Token, job
             await asyncio.wait(runners, return_when=asyncio.FIRST_COMPLETED)
             if first.done() and _failed(first):
                 await asyncio.wait(runners)
-            if second.done() and isinstance(error := second.exception(), RateLimitError):
-                channel.gate.throttled(extra, error.retry_after, batch.heard)
-            if second.done() and not _failed(second) and (not first.done() or _failed(first)):
-                model.observe_loser(size, channel.clock.now() - started_at)
+            if second.done() and _failed(second):
+                _tell(channel, batch, extra, second)
+            elif second.done() and (not first.done() or _failed(first)):
+                if first.done():
+                    _tell(channel, batch, permit, first)
+                else:
+                    model.observe_loser(size, channel.clock.now() - started_at)
                 return second.result()
         return await first
     finally:
@@ -78,6 +83,22 @@ async def _until(channel: Channel, runner: asyncio.Future[BatchResult], delay: f
         due.cancel()
 
 
+def _tell(channel: Channel, batch: Batch, permit: Permit, runner: asyncio.Future[BatchResult]) -> None:
+    """Tells the gate of a failure that the call itself does not hear of."""
+    error = None if runner.cancelled() else runner.exception()
+    if not isinstance(error, RerankError):
+        return
+    gate = channel.gate
+    if isinstance(error, RateLimitError):
+        batch.free += 1
+    if throttles(error, channel.retries):
+        gate.throttled(permit, error.retry_after, batch.heard)
+    elif isinstance(error, RateLimitError) and error.code == POOL_FULL:
+        gate.crowded(permit)
+    elif crowds(error):
+        gate.strained(permit)
+
+
 def _failed(runner: asyncio.Future[BatchResult]) -> bool:
     return runner.cancelled() or runner.exception() is not None
 
@@ -92,5 +113,9 @@ async def _end(runners: Sequence[asyncio.Future[BatchResult]]) -> None:
             await asyncio.wait(losers)
     finally:
         for runner in runners:
-            if runner.done() and not runner.cancelled():
-                runner.exception()
+            runner.add_done_callback(_look_at)
+
+
+def _look_at(runner: asyncio.Future[BatchResult]) -> None:
+    if not runner.cancelled():
+        runner.exception()

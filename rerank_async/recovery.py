@@ -16,7 +16,7 @@ from rerank_async.errors import (
 from rerank_async.exchange import Batch, Channel
 from rerank_async.job import Job
 from rerank_async.mending import Mending
-from rerank_async.policy.retrying import Again, Decision, GiveUp, MakeRoom, NewToken, Pause, crowds, decide
+from rerank_async.policy.retrying import Again, Decision, GiveUp, MakeRoom, NewToken, Pause, crowds, decide, throttles
 from rerank_async.runtime.permits import Permit
 from rerank_async.runtime.tokens import Token
 from rerank_async.tally import Tally
@@ -70,12 +70,15 @@ class Recovery:
             elapsed=now - batch.failed_at if waits and batch.failed_at is not None else None,
             throttled_for=now - batch.throttled_at if batch.throttled_at is not None else 0.0,
         )
-        if isinstance(decision, Pause):
-            delay = gate.throttled(permit, decision.retry_after, batch.heard)
-            self._tally.again(Throttled(self._tally.call, now, batch.number, delay, decision.retry_after))
+        if throttles(error, channel.retries):
+            # Also if this batch has met too many of them: the others must wait all the same.
+            delay = gate.throttled(permit, error.retry_after, batch.heard)
+            if isinstance(decision, Pause):
+                self._tally.again(Throttled(self._tally.call, now, batch.number, delay, decision.retry_after))
         elif isinstance(error, StatusError) and error.status == 429:
             gate.answered(permit, now, batch.heard)
-        if isinstance(decision, Again) and decision.free and isinstance(error, ConnectionFailedError):
+        if waits and isinstance(error, ConnectionFailedError) and error.refused and channel.retries.max_attempts > 1:
+            # Also if this batch has been tried for too long: those who wait behind it must hear of it.
             gate.refused(permit, error)
         elif isinstance(decision, MakeRoom):
             gate.crowded(permit)

@@ -24,10 +24,22 @@ class Work:
         warnings: What the answer must say beside what the service says.
     """
 
-    __slots__ = ("_again", "_cut", "_job", "_next_number", "_next_start", "_size", "done", "failures", "warnings")
+    __slots__ = (
+        "_again",
+        "_cut",
+        "_job",
+        "_load",
+        "_next_number",
+        "_next_start",
+        "_size",
+        "done",
+        "failures",
+        "warnings",
+    )
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._load = job.load
         self._size = len(job.load.texts)
         self._next_start = 0
         self._next_number = 0
@@ -74,6 +86,11 @@ class Work:
             return texts
         return texts[members.start : members.stop] if type(members) is range else [texts[at] for at in members]
 
+    def narrow(self) -> None:
+        """The service has shown a smaller bound: what is not cut yet keeps to it."""
+        terms = self._job.terms
+        self._load = terms.bounds.narrowed(terms.model_id, self._load, self._job.head)
+
     def put_back(self, batch: Batch) -> None:
         """The batch must go again, before everything that is not cut yet."""
         insort(self._again, batch, key=lambda other: other.number)
@@ -102,8 +119,7 @@ class Work:
         return sorted(index for at in members for index in positions[at])
 
     def _stop(self, start: int, left: int, gate: Gate) -> int:
-        job = self._job
-        load, terms = job.load, job.terms
+        load, terms = self._load, self._job.terms
         most = load.max_inputs
         if terms.batching.adaptive and left >= 2 * LEAST_INPUTS:
             most = batch_size(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import Final
 
 import attrs
@@ -11,14 +10,18 @@ import attrs
 from rerank_async.errors import InvalidArgumentError
 from rerank_async.policy.heard import Heard, Limit
 from rerank_async.policy.limiter import UNPACED, Limiter
-from rerank_async.policy.pace import Pace
+from rerank_async.policy.pace import IMPATIENCE, PATIENCE, Pace
 from rerank_async.policy.window import GUARD, StartWindow
+from rerank_async.policy.window_limiter import WindowLimiter
 from rerank_async.values.checks import integer, number
 
 __all__ = ["GUARD", "LearningLimiter", "Limiter", "WindowLimiter"]
 
 _MOST_AT_ONCE: Final = 10_000
 """Requests in one window of ours, so that the memory of it stays small."""
+
+_FASTEST: Final = 1e9
+"""Requests a second. Beyond it floats cannot tell one start from the next; whoever means "no limit" says ``math.inf``."""
 
 _BELIEF: Final = 8.0
 """Requests a second, the documented default of an instance: where nothing is known, learning starts at least there."""
@@ -82,6 +85,7 @@ class LearningLimiter:
         self._share = share
         self._told: Limit | None = None
         self._told_at = -math.inf  # when the request was sent whose answer said so
+        self._promise: Limit | None = None  # to be told with the next answer
         self._extra = 0  # requests in a window above what the last 429 said
         self._probe_at = math.inf
         self._left = 0  # the last x-requests-limit-remaining
@@ -89,7 +93,7 @@ class LearningLimiter:
         self._spread = 0.0
         self._window = StartWindow(_MOST_AT_ONCE, 1.0)
         self._pace = Pace(_BELIEF)
-        self._settle()
+        self._settle(-math.inf)
 
     @property
     def rate(self) -> float:
@@ -115,6 +119,9 @@ class LearningLimiter:
         if self._pace.lowered:
             size, length = self._pace.bounds()
             free = min(free, size - self._window.granted - self._window.since(now - length))
+        if now < self._left_at + self._window.length:
+            back = int((now - self._left_at) * self.ceiling / (1 + GUARD) + 1e-6)
+            free = min(free, self._left + back - self._window.since(self._left_at) - self._window.granted)
         return max(1, free)
 
     def grant(self) -> None:
@@ -153,7 +160,7 @@ class LearningLimiter:
     def answered(self, now: float, sent_at: float, heard: Heard | None) -> None:
         """As `Limiter.answered`."""
         if heard is not None:
-            self._hear(sent_at, heard)
+            self._hear(now, sent_at, heard)
         if self._pace.troubled:
             self._pace.answered(now)
         if now >= self._probe_at:
@@ -163,22 +170,21 @@ class LearningLimiter:
         """As `Limiter.throttled`."""
         ceiling, new = self.ceiling, self._pace.is_news(sent_at)
         if heard is not None:
-            self._hear(sent_at, heard, refused=True)
+            self._hear(now, sent_at, heard, refused=True)
         if self._extra and self._told is not None:  # it names no number, and the last doubt was wrong
             self._told = attrs.evolve(self._told, requests=self._told.requests + (self._extra - 1) // 2)
             self._extra = 0
-            self._settle()
+            self._settle(now)
         if not self.paced:
             self._learn(now)
         if self.ceiling < ceiling < math.inf:
             new = True
-            self._pace.excuse(now)
         else:
             slots = self._pace.slots
             self._pace.throttled(now, sent_at)
             if self.source == "learned" and self._pace.slots < slots < self._pace.most:
-                self._learn_less(slots)
-        if self._told is not None and self._told.source != "header":
+                self._learn_less(now, slots)
+        if self._told is not None and self._told.source != "header" and self._promise is None:
             self._probe_at = now + (_PROBE_EVERY if self._told.source == "429" else _PROBE_LEARNED_EVERY)
         if retry_after is None:
             retry_after = self._pace.pause() if new else 0.0  # nothing new, and there is no new pause
@@ -199,7 +205,7 @@ class LearningLimiter:
             opens_at = max(opens_at, self._left_at + min(beyond * (1 + GUARD) / self.ceiling, window.length))
         return opens_at
 
-    def _hear(self, sent_at: float, heard: Heard, *, refused: bool = False) -> None:
+    def _hear(self, now: float, sent_at: float, heard: Heard, *, refused: bool = False) -> None:
         """Takes what an answer says, unless the answer to a later request was heard before."""
         left = heard.remaining
         if left is not None and (sent_at > self._left_at or (sent_at == self._left_at and left < self._left)):
@@ -213,12 +219,17 @@ class LearningLimiter:
             seconds = limit.seconds if refused else told.seconds
             source = told.source if told.source == "header" else limit.source
             limit = told if (seconds, source) == (told.seconds, told.source) else Limit(told.requests, seconds, source)
-        if limit is not told or (refused and self._extra):
-            self._told = limit
-            self._extra = 0
-            self._settle()
+        if limit is told and not (refused and self._extra):
+            return
+        if refused and limit.requests / limit.seconds * self._share > self.ceiling:
+            self._promise = limit  # a 429 raises nothing: the next answer that is none does
+            self._probe_at = -math.inf
+            return
+        self._told = limit
+        self._extra = 0
+        self._settle(now)
 
-    def _settle(self) -> None:
+    def _settle(self, now: float) -> None:
         """Sets the ceiling from what was told and from the option."""
         told, option = self._told, self._option
         if told is not None and told.source != "header" and (told.requests + self._extra) / told.seconds >= option:
@@ -238,27 +249,35 @@ class LearningLimiter:
         if told is None or told.source == "header":
             self._probe_at = math.inf
         size = min(size, _MOST_AT_ONCE)
+        if rate < self.ceiling < math.inf:
+            self._pace.excuse(now)
         self.ceiling = rate
         self.paced = self.limit_known = True
         self._window.resize(size, size / rate)
         self._pace.resize(rate)
+        self._pace.patience = IMPATIENCE if self.source == "learned" else PATIENCE
         self._spread = min(_SPREAD, _SPREAD_MOST / size) * min(1.0, size / rate)
 
     def _learn(self, now: float) -> None:
         """The first 429 names no number: the requests of the last second are too many, or nearly."""
         self._told = Limit(max(int(_BELIEF), int(self._window.since(now - 1.0) / self._share)), 1.0, "learned")
-        self._settle()
+        self._settle(now)
 
-    def _learn_less(self, slots: float) -> None:
+    def _learn_less(self, now: float, slots: float) -> None:
         """So many slots were too many: what was measured was not the limit either."""
         kept = self._pace.slots
-        requests = max(1, math.ceil(self.ceiling * slots / self._pace.most / self._share - 1e-9))
+        requests = max(1, math.floor(self.ceiling * slots / self._pace.most / self._share + 1e-9))
         self._told = Limit(requests, 1.0, "learned")
-        self._settle()
+        self._settle(now)
         self._pace.take(kept)
 
     def _probe(self, now: float) -> None:
         """Doubts the number that is not a header's: one request more in a window, and if that passes 3, 7, ..."""
+        if self._promise is not None:
+            self._told, self._promise, self._extra = self._promise, None, 0
+            self._probe_at = now + _PROBE_EVERY
+            self._settle(now)
+            return
         window = self._window
         full = window.since(now - window.length) >= max(1, window.size - 1)
         if self._pace.lowered or not full:  # it would prove nothing
@@ -266,118 +285,19 @@ class LearningLimiter:
             return
         windows = _PROBE_WINDOWS if not self._extra else 2
         self._extra = 2 * self._extra + 1
-        self._settle()
+        self._settle(now)
         if self._told is not None:
             self._probe_at = now + windows * window.length
 
 
 def _check(requests_per_second: float | None, burst: int | None, share: float) -> None:
-    if requests_per_second is not None and number(requests_per_second, "requests_per_second") <= 0:
-        raise InvalidArgumentError(
-            f"requests_per_second must be above 0, not {requests_per_second!r}", argument="requests_per_second"
-        )
+    if requests_per_second is not None:
+        name = "requests_per_second"
+        if number(requests_per_second, name) <= 0:
+            raise InvalidArgumentError(f"{name} must be above 0, not {requests_per_second!r}", argument=name)
+        if requests_per_second > _FASTEST and requests_per_second != math.inf:
+            raise InvalidArgumentError(f"{name} must be at most {_FASTEST:g}, or math.inf", argument=name)
     if burst is not None and integer(burst, "burst") < 1:
         raise InvalidArgumentError(f"burst must be at least 1, not {burst}", argument="burst")
     if not 0 < number(share, "share") <= 1:
         raise InvalidArgumentError(f"share must be above 0 and at most 1, not {share!r}", argument="share")
-
-
-_BLIND_INTERVAL = 0.125
-"""Seconds: the first pause after a 429 without a Retry-After where no rate is set; one request of the documented
-default of 8 a second."""
-
-
-class WindowLimiter:
-    """Lets at most ``size`` requests start in any window of ``window`` seconds.
-
-    That is within the limit whether the service counts by a token bucket, a fixed or a sliding window.
-    """
-
-    def __init__(self, rate: float, burst: int | None = None) -> None:
-        """Sets the rate.
-
-        Args:
-            rate: Requests a second, above 0; ``math.inf``: no pacing.
-            burst: The window's size in requests, at least 1; None: the requests of one second, at least one.
-        """
-        self.rate = rate
-        self.paced = not math.isinf(rate)
-        self.size = burst if burst is not None else (max(1, math.floor(rate)) if self.paced else 1)
-        self.window = self.size / rate * (1 + GUARD) if self.paced else 0.0
-        self.paused_until = -math.inf
-        self._starts: deque[float] = deque()
-        self._granted = 0  # and not yet started
-        self._streak = 0
-        self._throttled_at = -math.inf
-
-    def wait(self, now: float) -> float:
-        """Seconds until the next permit may be granted; 0: now; infinity: not before one that is out has started."""
-        ready_at = self.paused_until
-        if self.paced:
-            starts = self._starts
-            while starts and starts[0] <= now - self.window:
-                starts.popleft()
-            place = len(starts) + self._granted - self.size
-            if place >= len(starts):
-                return math.inf
-            if place >= 0:
-                ready_at = max(ready_at, starts[place] + self.window)
-        return ready_at - now if ready_at > now else 0.0
-
-    def grant(self) -> None:
-        """Counts a permit that goes out."""
-        self._granted += 1
-
-    def start(self, now: float) -> None:
-        """Counts the start of a request whose permit was granted: a busy event loop may come to it late."""
-        self._granted -= 1
-        if self.paced:
-            self._starts.append(now)
-
-    def give_back(self) -> None:
-        """Forgets a permit that was not used."""
-        self._granted -= 1
-
-    def forget_granted(self) -> None:
-        """Forgets the permits that were out in an event loop that is gone."""
-        self._granted = 0
-
-    def ready_at(self, now: float, ahead: int) -> float:
-        """When a request with ``ahead`` others before it may start, as far as can be known."""
-        begin = max(now, self.paused_until)
-        if not self.paced:
-            return begin
-        starts = [at for at in self._starts if at > now - self.window] + [now] * self._granted
-        # A start comes a window after the one that is `size` places before it, in the past or in the queue.
-        rounds, place = divmod(ahead, self.size)
-        place += len(starts) - self.size
-        first = begin if place < 0 else max(begin, starts[place] + self.window)
-        return first + rounds * self.window
-
-    def throttled(self, now: float, sent_at: float, retry_after: float | None) -> float:
-        """Hears a 429 and pauses.
-
-        Args:
-            now: When the answer came.
-            sent_at: When its request started.
-            retry_after: Seconds that the service asked for, kept to the letter; None: it did not say.
-
-        Returns:
-            Seconds for which nothing starts.
-        """
-        if sent_at >= self._throttled_at:
-            self._streak += 1
-            self._throttled_at = now
-        elif retry_after is None:  # its request was on the way when an earlier 429 came: no new evidence
-            return max(0.0, self.paused_until - now)
-        if retry_after is None:
-            # Until the next permit at half, then a quarter, ... of the pace is due; a window (or two requests) at most.
-            interval = 1 / self.rate if self.paced else _BLIND_INTERVAL
-            retry_after = interval * min(2**self._streak, max(2, self.size if self.paced else 8))
-        self.paused_until = max(self.paused_until, now + retry_after)
-        return self.paused_until - now
-
-    def answered(self, sent_at: float) -> None:
-        """Hears an answer that was not a 429."""
-        if sent_at >= self._throttled_at:
-            self._streak = 0

@@ -117,7 +117,8 @@ class Isolation:
 
         At the end: those for which there were no requests left.
         """
-        return tuple(sorted(index for group in (*self._sure, *self._aside) for index in group))
+        waiting = [*self._sure, *self._aside, *(part.high for part in self._open.values())]
+        return tuple(sorted(index for group in waiting for index in group))
 
     def _by_length(self, members: Sequence[int]) -> tuple[int, ...]:
         lengths = self._lengths

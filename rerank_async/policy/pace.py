@@ -23,7 +23,7 @@ from rerank_async.policy.window import GUARD
 TOLERATED: Final = 0.03
 """429s per answer that cost nothing, at the whole limit, in the long run."""
 
-TOLERATED_AT_ONCE: Final = 4.0
+TOLERATED_AT_ONCE: Final = 5.0
 """429s that cost nothing when there was none for a while."""
 
 DECREASE: Final = 0.35
@@ -33,30 +33,45 @@ DECREASE_LARGE: Final = 0.1
 """As `DECREASE`, of more than half of the limit, which leaves the others little to gain of."""
 
 MOST_DECREASE: Final = 0.5
-_SMALL_DECREASE: Final = 0.3  # below one slot: each 429 asks a little later
+_SMALL_DECREASE: Final = 0.15  # below one slot: each 429 asks a little later
 
 _STEPS: Final = 8
 """Increases from nothing to the whole limit; one is at least a slot."""
 
-_TRY: Final = 3.0
+_TRY: Final = 4.0
 """Windows between two increases: as long as it takes to hear whether the last one was too much."""
 
 _RECENT: Final = 5.0
 """Windows in which a 429 is laid to the last increase: a bucket with tokens to spare hides it for a while."""
 
-_CREDIT: Final = 0.015
+_CREDIT: Final = 0.025
 """Increases a second that are paid for, for a client which has a quarter of the limit."""
+
+_RELEASE: Final = 24.0
+"""Seconds after which a slot is given back without being asked, by whoever has a quarter of the limit and knows of others;
+faster, with the square, for whoever has more. Places of a sliding window that are held are never refused, so their holder
+hears nothing of those who find none."""
+
+_RELEASE_FROM: Final = 2.5
+"""Slots from which on some are given back."""
+
+_RELEASE_UP_TO: Final = 0.8
+"""Fraction of the limit up to which; above it only while 429s are not rare, since then there may be no others."""
 
 _CREDIT_MOST: Final = 3.0
 
-_FIND: Final = 10.0
+_FIND: Final = 12.0
 """Seconds after the first 429 in which increases are free, to find a place among others quickly."""
 
 _QUIET: Final = 60.0
 """Seconds without a 429 after which the next one is a first again."""
 
-_PATIENCE: Final = 30.0
-"""Seconds without a 429 after which increases are free: whoever took the rest of the limit is gone."""
+PATIENCE: Final = 30.0
+"""Seconds without a 429 after which increases are free: whoever took the rest of the limit is gone. Twice as long it is
+believed that there are others."""
+
+IMPATIENCE: Final = 5.0
+"""The same where the limit is a guess, and has still to be found."""
 
 _RARE: Final = 3.0
 """Of the tolerance: 429s are so rare that increases are free."""
@@ -75,6 +90,7 @@ class Pace:
         slots: Those that this client takes, at most ``most``.
         window: Seconds of a slot, the guard included.
         lowered: Whether ``slots`` is below ``most``.
+        patience: Seconds, `PATIENCE` or `IMPATIENCE`.
         troubled: Whether `answered` has something to count.
     """
 
@@ -87,11 +103,14 @@ class Pace:
         "_lowered_at",
         "_raised_at",
         "_refused",
+        "_released",
+        "_released_at",
         "_streak",
         "_tolerance",
         "_try_at",
         "lowered",
         "most",
+        "patience",
         "slots",
         "troubled",
         "window",
@@ -107,6 +126,8 @@ class Pace:
         self._before = 1.0  # slots before the last increase
         self._raised_at = self._lowered_at = self._first_at = self._last_at = -math.inf
         self._try_at = math.inf
+        self.patience = PATIENCE
+        self._released = self._released_at = 0.0
         self._streak = 0
         self._refused = 0.0  # running fraction of 429s
         self.resize(rate)
@@ -115,7 +136,7 @@ class Pace:
         """The limit is another one: keeps the fraction of it that is taken."""
         seconds = max(1.0, 1 / rate)
         most = rate * seconds
-        self.slots *= most / self.most
+        self.slots = self.slots * most / self.most if self.lowered else most
         self._before *= most / self.most
         self.most = most
         self.window = seconds * (1 + GUARD)
@@ -142,6 +163,8 @@ class Pace:
             self._before, self._raised_at = self.slots, now
             self._try_at = now + _TRY * self.window
             self.take(self.slots + self._step)
+        if self.lowered:
+            self._release(now)
         self.troubled = self.lowered or self._tolerance < TOLERATED_AT_ONCE or self._refused > 0.001
 
     def take(self, slots: float) -> None:
@@ -206,7 +229,7 @@ class Pace:
 
     def _may_try(self, now: float) -> bool:
         self._earn(now)
-        finding, quiet = now - self._first_at < _FIND, now - self._last_at > _PATIENCE
+        finding, quiet = now - self._first_at < _FIND, now - self._last_at > self.patience
         return self._credit >= 1 or finding or quiet or self._tolerance >= _RARE
 
     def _earn(self, now: float) -> None:
@@ -214,6 +237,21 @@ class Pace:
         speed: float = min(4.0, max(0.1, less * less))
         self._credit = min(_CREDIT_MOST, self._credit + _CREDIT * speed * (now - self._credit_at))
         self._credit_at = now
+
+    def _release(self, now: float) -> None:
+        """Gives a slot back now and then, while others are about."""
+        passed, self._released_at = min(5.0, now - self._released_at), now
+        if self.slots < _RELEASE_FROM or now - self._last_at > 2 * self.patience:
+            return
+        part = self.slots / self.most
+        if part > _RELEASE_UP_TO and self._tolerance >= _RARE - 1:
+            return
+        speed = 16 * part * part if part <= _RELEASE_UP_TO else 1.0
+        self._released += passed / _RELEASE * speed
+        if self._released >= 1:
+            self._released = 0.0
+            self._try_at = now + _TRY * self.window
+            self.take(self.slots - 1)
 
     def _lower(self, now: float, slots: float) -> None:
         finding = now - self._first_at < _FIND

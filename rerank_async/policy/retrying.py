@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from rerank_async.errors import (
     AuthenticationError,
@@ -83,6 +83,15 @@ def crowds(error: RerankError) -> bool:
     if isinstance(error, StatusError):
         return error.code == POOL_FULL or (isinstance(error, ServiceError) and error.status in _CROWDED_STATUSES)
     return isinstance(error, RequestTimeoutError)
+
+
+def throttles(error: RerankError, options: RetryOptions) -> TypeGuard[RateLimitError]:
+    """Whether the error says that the rate is too high, and asks for a pause that is kept: not a full pool, not a day."""
+    return (
+        isinstance(error, RateLimitError)
+        and error.code != POOL_FULL
+        and (error.retry_after is None or error.retry_after <= options.max_retry_after)
+    )
 
 
 def decide(

@@ -20,6 +20,9 @@ from rerank_async.values.response import LimitStatus
 
 _logger = logging.getLogger("rerank_async")
 
+_LOOK_AGAIN = 0.01
+"""Seconds after which a gate looks again whether another one has sent what it was granted by the limiter of both."""
+
 _CLOSED = "the client was closed while this call was under way"
 
 
@@ -63,6 +66,7 @@ class Gate:
         self._queue: FairQueue[Waiter] = FairQueue()
         self._resting: set[asyncio.Future[None]] = set()
         self._in_flight = 0
+        self._unsent = 0
         self._era = 0
         self._timer: Timer | None = None
         self._outage = Outage()
@@ -85,7 +89,8 @@ class Gate:
         raise OverloadedError(
             f"{len(self._queue)} requests wait for their turn, and LimitOptions.max_queued = {self._max_queued} allows "
             f"no more; the limiter is {self._limiter.ready_at(now, len(self._queue)) - now:.1f} s behind. "
-            "Nothing was sent; try again later"
+            "Nothing was sent; try again later",
+            queued=len(self._queue),
         )
 
     def enter_now(self) -> Permit | None:
@@ -135,6 +140,7 @@ class Gate:
         """The permit's request starts now; returns when that is."""
         now = permit.sent_at = self._clock.now()
         self._limiter.start(now)
+        self._unsent -= 1
         if self._queue and self._timer is None:
             self._pump()
         return now
@@ -146,6 +152,7 @@ class Gate:
         permit.era = -1  # whoever leaves twice makes no room twice
         if permit.sent_at is None:
             self._limiter.give_back()
+            self._unsent -= 1
             self.granted -= 1
         self._in_flight -= 1
         if self._queue:
@@ -273,7 +280,7 @@ class Gate:
         self._queue.clear()
         self._resting.clear()
         self._cancel_timer()
-        self._in_flight = 0
+        self._in_flight = self._unsent = 0
         self._era += 1
         self._limiter.forget_granted()
 
@@ -288,8 +295,11 @@ class Gate:
                         f"{error} (connections were refused for {seconds:.0f} s, longer than RetryOptions.max_elapsed "
                         f"= {self._patience:g} s)",
                         url=error.url,
+                        refused=True,
                     )
                 )
+        if not self._queue:
+            self._cancel_timer()
 
     def _could_go(self) -> bool:
         return (
@@ -319,6 +329,7 @@ class Gate:
     def _grant(self, now: float, asked_at: float) -> Permit:
         self._limiter.grant()
         self._in_flight += 1
+        self._unsent += 1
         self.granted += 1
         return Permit(now - asked_at, self._era)
 
@@ -331,6 +342,8 @@ class Gate:
         now = self._clock.now()
         while self._queue and self._in_flight < self._concurrency.bound:
             if (wait := self._wait(now)) > 0:
+                if wait == inf and not self._unsent:
+                    wait = _LOOK_AGAIN  # the limiter is shared, and nobody tells this gate when the others send
                 if self._timer is None and wait < inf:
                     self._timer = self._clock.call_at(now + wait, self._on_timer)
                 return

@@ -80,6 +80,11 @@ class FakeClock:
         """Time passes while something keeps the loop busy: no timer and no task runs."""
         self._now += seconds
 
+    def run_due(self) -> None:
+        """Runs the timers that fell due in a `stall`, in order; no task runs in between."""
+        while self._timers and self._timers[0][0] <= self._now:
+            heapq.heappop(self._timers)[2].run()
+
     async def advance(self, seconds: float) -> None:
         """Turns the clock: each due timer runs at its own time, in order, and then every task runs until it waits."""
         await self.advance_to(self._now + seconds)

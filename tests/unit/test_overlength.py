@@ -158,6 +158,15 @@ def test_a_part_that_fails_in_another_way_is_the_caller_s_and_the_rest_is_tried(
     assert (isolation.over(), isolation.unscored()) == ((), ())
 
 
+def test_a_search_that_is_broken_off_accounts_for_all_that_is_not_on_its_way():
+    isolation = Isolation(range(8))
+    assert isolation.split(tuple(range(8))) == [(0, 1, 2, 3)]
+    assert isolation.unscored() == (4, 5, 6, 7)
+    assert isolation.split((0, 1, 2, 3)) == [(0, 1)]
+    assert isolation.unscored() == (2, 3, 4, 5, 6, 7)
+    assert isolation.over() == ()
+
+
 @given(
     lengths=st.lists(st.integers(0, 20), min_size=1, max_size=120),
     share=st.floats(0, 1),

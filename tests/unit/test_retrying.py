@@ -29,7 +29,17 @@ from rerank_async.errors import (
     ServiceError,
     StatusError,
 )
-from rerank_async.policy.retrying import Again, GiveUp, MakeRoom, NewToken, Pause, backoff_delay, crowds, decide
+from rerank_async.policy.retrying import (
+    Again,
+    GiveUp,
+    MakeRoom,
+    NewToken,
+    Pause,
+    backoff_delay,
+    crowds,
+    decide,
+    throttles,
+)
 from rerank_async.values import contract
 from rerank_async.values.options import RetryOptions
 
@@ -81,6 +91,7 @@ RETRIED = [
 FINAL = [
     BadRequestError("x", status=400),
     BadRequestError("x", status=404),
+    BadRequestError("x", status=413),
     RequestTooLargeError("x", status=413),
     InputTooLongError("x", status=400),
     ModelNotSupportedError("x", status=404),
@@ -397,3 +408,22 @@ def test_no_decision_is_over_its_bounds(error, attempts, throttled, refused, ela
         assert throttled <= options.max_throttled
     elif isinstance(decision, NewToken):
         assert not renewed
+
+
+@pytest.mark.parametrize(
+    ("error", "holds"),
+    [
+        (RateLimitError("x", status=429), True),
+        (RateLimitError("x", status=429, retry_after=0.0), True),
+        (RateLimitError("x", status=429, retry_after=60.0), True),
+        (RateLimitError("x", status=429, retry_after=60.1), False),
+        (RateLimitError("x", status=429, retry_after=86_400.0), False),
+        (RateLimitError("x", status=429, code=contract.POOL_FULL), False),
+        (QuotaExceededError("x", status=429), False),
+        (ServiceError("x", status=503, retry_after=1.0), False),
+        (ConnectionFailedError("x"), False),
+    ],
+    ids=["no time", "none", "the most", "over the most", "a day", "pool", "quota", "503", "reset"],
+)
+def test_what_holds_every_request_of_the_client(error, holds):
+    assert throttles(error, RetryOptions(max_retry_after=60.0)) is holds
