@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Hashable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -27,6 +27,7 @@ from rerank_async.arguments import (
 from rerank_async.call import Call
 from rerank_async.job import Job, Terms
 from rerank_async.many import RerankMany
+from rerank_async.policy.scores import score_threshold_of
 from rerank_async.runtime.logs import log_event, wanted
 from rerank_async.streaming import RerankStream
 from rerank_async.values.checks import header_fields, timeout_seconds
@@ -182,9 +183,7 @@ class AsyncRerank:
             NoAnswerError: No answer, after retries.
             BadAnswerError: Answers that make no sense, after retries.
         """
-        job, parameters = self._job(
-            query, inputs, params, crypto, extra_headers, extra_body, score_threshold=score_threshold
-        )
+        job, parameters = self._job(query, inputs, params, crypto, extra_headers, extra_body, score_threshold)
         return await self._begin(job, parameters, self._seconds(timeout))
 
     def stream(
@@ -214,7 +213,7 @@ class AsyncRerank:
                 everything that had landed.
         """
         job, parameters = self._job(
-            query, inputs, params, crypto, extra_headers, extra_body, score_threshold=score_threshold, whole=True
+            query, inputs, params, crypto, extra_headers, extra_body, score_threshold, whole=True
         )
         seconds = self._seconds(timeout)
         return RerankStream(lambda landed: self._begin(job, parameters, seconds, landed))
@@ -245,7 +244,7 @@ class AsyncRerank:
         flow = object()
 
         async def run(request: RerankRequest) -> RerankResponse:
-            job, parameters = self._job(request.query, request.inputs, request.params, None, None, None, flow=flow)
+            job, parameters = self._job(request.query, request.inputs, request.params, flow=flow)
             return await self._begin(job, parameters, self._seconds(DEFAULT))
 
         return RerankMany(run, requests, self._api_client.channel, ordered=ordered, max_in_flight=max_in_flight)
@@ -262,7 +261,7 @@ class AsyncRerank:
         Raises:
             InvalidArgumentError: As `generate`.
         """
-        job, _ = self._job(query, inputs, params, crypto, None, None)
+        job, _ = self._job(query, inputs, params, crypto)
         return plan_of(job, self._api_client)
 
     def with_options(
@@ -344,22 +343,27 @@ class AsyncRerank:
         query: str,
         inputs: Iterable[str | Mapping[str, Any]],
         params: RerankParameters | Mapping[str, Any] | None,
-        crypto: Crypto | Mapping[str, Any] | None,
-        extra_headers: Mapping[str, str] | None,
-        extra_body: Mapping[str, Any] | None,
-        **rest: Any,
+        crypto: Crypto | Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        score_threshold: float | None = None,
+        *,
+        flow: Hashable | None = None,
+        whole: bool = False,
     ) -> tuple[Job, RerankParameters]:
         parameters = self._params if params is None else as_parameters(params)
         job = job_of(
             self._api_client,
             self._terms,
-            query=query,
-            inputs=inputs,
-            parameters=parameters,
-            crypto=as_crypto(crypto),
-            headers=request_headers(self._headers, extra_headers),
-            extra_body=extra_body,
-            **rest,
+            query,
+            inputs,
+            parameters,
+            as_crypto(crypto),
+            request_headers(self._headers, extra_headers),
+            extra_body,
+            score_threshold_of(score_threshold),
+            flow,
+            whole=whole,
         )
         return job, parameters
 

@@ -29,7 +29,7 @@ _fast = _make and _make(None, _slow.default, json.encoder.encode_basestring, Non
 
 
 _string = json.encoder.encode_basestring
-_scan = json.JSONDecoder().scan_once
+_decode = json.JSONDecoder().raw_decode
 
 
 def _encode(value: Any) -> str:
@@ -50,9 +50,7 @@ def _loads(data: bytes) -> Any:
     # As json.loads does it, without its choices: given bytes, it would look for UTF-16 first.
     try:
         text = data.decode().strip(" \t\n\r")
-        value, end = _scan(text, 0)
-    except StopIteration:
-        raise ValueError("no JSON value") from None
+        value, end = _decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if end != len(text):

@@ -210,7 +210,7 @@ def _extras(results: list[dict[str, Any]]) -> dict[int, dict[str, Any]] | None:
 def _envelope(data: dict[str, Any]) -> Envelope:
     get = data.get
     system, tokens = get("system"), get("input_token_count")
-    texts = get("model_id"), get("model_version"), get("created_at"), get("query")
+    texts: tuple[Any, ...] = get("model_id"), get("model_version"), get("created_at"), get("query")
     if not _TEXT_OR_NONE.issuperset(map(type, texts)):
         texts = tuple(map(_text, texts))
     model_id, model_version, created_at, query = texts
