@@ -83,20 +83,18 @@ class Call:
                 await self._lane()
             else:
                 await self._send_until(job.deadline)
-            self._finish(cut_off=False)
+            if self._recovery is not None:
+                self._recovery.finish(cut_off=False)
         except BaseException as exc:
             self._give_back()
             if not (job.terms.partial and isinstance(exc, RerankError) and not isinstance(exc, FATAL)):
                 self._note(exc)
                 raise
             # Not about one batch: no token, or no time.
-            self._finish(cut_off=True)
+            if self._recovery is not None:
+                self._recovery.finish(cut_off=True)
             self._work.fail(self._work.unscored(), exc)
         return self._merge()
-
-    def _finish(self, *, cut_off: bool) -> None:
-        if self._recovery is not None:
-            self._recovery.finish(cut_off=cut_off)
 
     def _note(self, exc: BaseException) -> None:
         """The call fails with this error, which takes along what was scored."""

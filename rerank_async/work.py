@@ -121,7 +121,11 @@ class Work:
     def _stop(self, start: int, left: int, gate: Gate) -> int:
         load, terms = self._load, self._job.terms
         most = load.max_inputs
-        if terms.batching.adaptive and left >= 2 * LEAST_INPUTS:
+        if left < 2 * LEAST_INPUTS:
+            if left <= most and load.sizes is None:  # all of it, as in most calls
+                self._cut += 1
+                return self._size
+        elif terms.batching.adaptive:
             most = batch_size(
                 left,
                 free=gate.free() + 1,  # with this one, which is granted

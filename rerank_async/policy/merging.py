@@ -25,11 +25,6 @@ class BatchResult(NamedTuple):
     extras: Mapping[int, Mapping[str, Any]] | None
     envelope: Envelope
 
-    @property
-    def plain(self) -> bool:
-        """Whether there is nothing but scores."""
-        return self.echoes is None and self.extras is None
-
 
 class Envelope(NamedTuple):
     """What an answer says beside its results; None where it says nothing."""
@@ -125,7 +120,8 @@ def rank(
     order, scores = _ranked(batches, positions)
     if top_n is not None:
         order, scores = order[:top_n], scores[:top_n]
-    if texts is None and all(result.plain for _, result in batches):
+    more = [result for _, result in batches if result.echoes is not None or result.extras is not None]
+    if texts is None and not more:
         return plain_results(order, scores)
     echoes = _by_position(batches, positions, "echoes") if texts is None else texts
     extras = _by_position(batches, positions, "extras")

@@ -19,6 +19,7 @@ _WRAPPING_BYTES = 12
 _TAIL_BYTES = 80
 # A head has no more beside its strings: the names of its fields, the parameters, a key's reference, a top_n.
 _FRAME_BYTES = 2048
+_STR = frozenset({str})
 _KNOWN_FIELDS = frozenset({"model_id", "query", "project_id", "space_id"})
 
 
@@ -53,11 +54,7 @@ def texts_of(inputs: Iterable[str | Mapping[str, Any]]) -> list[str]:
 
 def _is_plain(inputs: list[Any]) -> bool:
     """Whether this is a list of str without anything that UTF-8 cannot carry: checked as a whole, as most lists pass."""
-    try:
-        joined = "".join(inputs)
-    except TypeError:
-        return False
-    return joined.isascii() and set(map(type, inputs)) <= {str}
+    return _STR.issuperset(map(type, inputs)) and all(map(str.isascii, inputs))
 
 
 def _text_of(item: object, index: int) -> str:

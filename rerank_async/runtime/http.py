@@ -108,6 +108,10 @@ class Http:
                 raise_for_status=False,
                 timeout=self._timeout,
             )
+            content = response.content
+            if content.is_eof() and self._given is None:
+                # A short answer came as a whole, and gave the connection back. Who traces a session hears of reads.
+                return Answer(response.status, response.headers, content.read_nowait())
             # Reading to the end gives the connection back, and a read that fails closes it.
             return Answer(response.status, response.headers, await response.read())
         except asyncio.CancelledError:
