@@ -134,7 +134,8 @@ async def disconnected(request: Request) -> None:
 @app.exception_handler(errors.RerankError)
 async def failed(request: Request, error: errors.RerankError) -> JSONResponse:
     """The answer to the caller. The service's own words stay in the log: they name our address and our instance."""
-    behind = request.state.client.limit_status.behind
+    now = request.state.client.limit_status
+    behind = now.behind
     wait = 0.0
     match error:
         case errors.InvalidArgumentError():
@@ -148,10 +149,14 @@ async def failed(request: Request, error: errors.RerankError) -> JSONResponse:
         case errors.OverloadedError():
             status, detail, wait = 503, "this service is busy", max(behind, 1)
         case errors.DeadlineExceededError():
-            status, detail, wait = 504, "the ranking took too long", behind
+            down = now.outage > 0  # the call waited for the service to come back
+            status, detail = (
+                (503, "the ranking service is not available") if down else (504, "the ranking took too long")
+            )
+            wait = max(behind, 1) if down else behind
         case errors.CertificateError():
             status, detail = 502, "the ranking service cannot be trusted"
-        case errors.NoAnswerError() | errors.ServiceError() | errors.ClientStateError() | errors.OverloadedError():
+        case errors.NoAnswerError() | errors.ServiceError() | errors.ClientStateError():
             status, detail, wait = 503, "the ranking service is not available", max(behind, 1)
         case _:  # our key, our project, our model, an address that redirects, answers that make no sense
             status, detail = 502, "the ranking service and this one do not understand each other"

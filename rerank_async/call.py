@@ -10,6 +10,7 @@ from rerank_async.exchange import Batch, Channel, exchange
 from rerank_async.job import Job
 from rerank_async.policy.merging import BatchResult, merge_envelopes, rank, scored_pairs
 from rerank_async.policy.planning import requests_needed
+from rerank_async.policy.retrying import GiveUp
 from rerank_async.policy.scores import above_threshold
 from rerank_async.racing import race
 from rerank_async.recovery import FATAL, Recovery
@@ -205,11 +206,12 @@ class Call:
                 self._recovery = Recovery(channel, job, self._work, self._tally)
             # Before the permit leaves: a 429 must hold the next one that waits.
             decision = self._recovery.decide(batch, permit, failure)
+            if isinstance(decision, GiveUp):
+                # If the call fails of it, whoever has the permit next must find that nothing is left to send.
+                await self._recovery.follow(decision, batch, token, failure)
+                return
         finally:
             channel.gate.leave(permit)
-            if batch.turn is not None:  # it ended before its request went out
-                channel.retrying.give_back(batch.turn)
-                batch.turn = None
         await self._recovery.follow(decision, batch, token, failure)
 
     def _give_back(self) -> None:

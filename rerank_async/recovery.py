@@ -160,6 +160,7 @@ class Recovery:
         error.attempts = batch.sent
         if not self._job.terms.partial or isinstance(error, FATAL):
             self.failed[error] = batch.number
+            self._work.stop()
             raise error
         self._work.fail(batch.members, error)
         self._mending.dropped(batch)

@@ -32,6 +32,7 @@ class Work:
         "_next_number",
         "_next_start",
         "_size",
+        "_stopped",
         "done",
         "failures",
         "warnings",
@@ -45,6 +46,7 @@ class Work:
         self._next_number = 0
         self._cut = 0
         self._again: list[Batch] = []
+        self._stopped: list[Batch] = []  # were to go again when the call failed
         self.done: list[tuple[Sequence[int], BatchResult]] = []
         self.failures: list[BatchFailure] = []
         self.warnings: list[ServiceWarning] = []
@@ -99,10 +101,16 @@ class Work:
         """These texts will have no score."""
         self.failures.append(BatchFailure(tuple(self.indices(members)), error))
 
+    def stop(self) -> None:
+        """The call has failed: from now on there is nothing to take."""
+        self._stopped += self._again
+        self._again = []
+        self._next_start = self._size
+
     def drop(self) -> list[Batch]:
         """Forgets what is left; returns the batches that were to go again."""
-        again, self._again = self._again, []
-        self._next_start = self._size
+        self.stop()
+        again, self._stopped = self._stopped, []
         return again
 
     def unscored(self) -> list[int]:

@@ -12,10 +12,9 @@ from rerank_async.policy.heard import Heard, Limit
 from rerank_async.policy.limiter import UNPACED, Limiter
 from rerank_async.policy.pace import IMPATIENCE, PATIENCE, Pace
 from rerank_async.policy.window import GUARD, StartWindow
-from rerank_async.policy.window_limiter import WindowLimiter
 from rerank_async.values.checks import integer, number
 
-__all__ = ["GUARD", "LearningLimiter", "Limiter", "WindowLimiter"]
+__all__ = ["GUARD", "LearningLimiter", "Limiter"]
 
 _MOST_AT_ONCE: Final = 10_000
 """Requests in one window of ours, so that the memory of it stays small."""
@@ -43,6 +42,13 @@ _SPREAD_MOST: Final = 0.12
 """Of a window, at most a second: over how much of it a burst is spread in this way."""
 
 
+_BLIND_PAUSE: Final = 0.125
+"""Seconds: the first pause after a 429 without a Retry-After where nothing paces; a request of the default rate. Each 429
+that follows without an answer in between doubles it."""
+
+_BLIND_DOUBLINGS: Final = 5
+
+
 class LearningLimiter:
     """Keeps a ceiling that it believes to be the instance's limit, and a pace at most as high that it learns.
 
@@ -65,7 +71,7 @@ class LearningLimiter:
 
         Args:
             requests_per_second: Above 0. None: unknown, the gate starts with few requests in flight. ``math.inf``: no
-                pacing until the service names a limit or answers 429.
+                pacing unless the service names a limit; a 429 that names none is a pause and no more.
             burst: How many requests may start at once after a pause, at least 1; a limit that is heard bounds it. None:
                 the requests of one window.
             share: The fraction of the ceiling that is this client's, above 0 and at most 1.
@@ -81,6 +87,9 @@ class LearningLimiter:
         self.paced = False
         self.limit_known = requests_per_second is not None
         self._option = math.inf if requests_per_second is None else float(requests_per_second)
+        self._unpaced = requests_per_second == math.inf
+        self._streak = 0  # 429s without an answer in between, where nothing paces
+        self._throttled_at = -math.inf
         self._burst = burst
         self._share = share
         self._told: Limit | None = None
@@ -163,6 +172,8 @@ class LearningLimiter:
             self._hear(now, sent_at, heard)
         if self._pace.troubled:
             self._pace.answered(now)
+        if self._streak and sent_at >= self._throttled_at:
+            self._streak = 0
         if now >= self._probe_at:
             self._probe(now)
 
@@ -176,8 +187,10 @@ class LearningLimiter:
             self._extra = 0
             self._settle(now)
         if not self.paced:
+            if self._unpaced:
+                return self._pause_blindly(now, sent_at, retry_after)
             self._learn(now)
-        if self.ceiling < ceiling < math.inf:
+        if self.ceiling < ceiling:
             new = True
         else:
             slots = self._pace.slots
@@ -189,6 +202,16 @@ class LearningLimiter:
         if retry_after is None:
             retry_after = self._pace.pause() if new else 0.0  # nothing new, and there is no new pause
         self.paused_until = max(self.paused_until, now + retry_after)
+        return max(0.0, self.paused_until - now)
+
+    def _pause_blindly(self, now: float, sent_at: float, retry_after: float | None) -> float:
+        """A 429 where no pacing is wanted and no limit was named: 429s of one burst are one pause."""
+        if sent_at >= self._throttled_at:
+            self._streak += 1
+            self._throttled_at = now
+            if retry_after is None:
+                retry_after = _BLIND_PAUSE * 2 ** min(self._streak - 1, _BLIND_DOUBLINGS)
+        self.paused_until = max(self.paused_until, now + (retry_after or 0.0))
         return max(0.0, self.paused_until - now)
 
     def _opens_at(self, now: float) -> float:
@@ -249,7 +272,7 @@ class LearningLimiter:
         if told is None or told.source == "header":
             self._probe_at = math.inf
         size = min(size, _MOST_AT_ONCE)
-        if rate < self.ceiling < math.inf:
+        if rate < self.ceiling:
             self._pace.excuse(now)
         self.ceiling = rate
         self.paced = self.limit_known = True

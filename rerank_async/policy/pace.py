@@ -11,6 +11,9 @@ credit that grows with time, faster for whoever has less: that bounds the 429s, 
 
 A service also refuses now and then for reasons of its own. At the whole limit, 429s that are rarer than `TOLERATED`
 cost nothing.
+
+The constants were found with simulated instances (tests/support/instance.py): four clients at a token bucket, a fixed and
+a sliding window, and a lone client that meets 2 % stray 429s.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ TOLERATED: Final = 0.03
 TOLERATED_AT_ONCE: Final = 5.0
 """429s that cost nothing when there was none for a while."""
 
+_SCATTERED: Final = 0.2
+"""Recent fraction of 429s from which on they are no longer free: three in five answers are not chance."""
+
 DECREASE: Final = 0.35
 """Of the slots, on a 429: of those that were held before the last increase, if that is recent."""
 
@@ -33,18 +39,18 @@ DECREASE_LARGE: Final = 0.1
 """As `DECREASE`, of more than half of the limit, which leaves the others little to gain of."""
 
 MOST_DECREASE: Final = 0.5
-_SMALL_DECREASE: Final = 0.15  # below one slot: each 429 asks a little later
+_SMALL_DECREASE: Final = 0.1  # below one slot: each 429 asks a little later
 
 _STEPS: Final = 8
 """Increases from nothing to the whole limit; one is at least a slot."""
 
-_TRY: Final = 4.0
+_TRY: Final = 5.0
 """Windows between two increases: as long as it takes to hear whether the last one was too much."""
 
 _RECENT: Final = 5.0
 """Windows in which a 429 is laid to the last increase: a bucket with tokens to spare hides it for a while."""
 
-_CREDIT: Final = 0.025
+_CREDIT: Final = 0.0275
 """Increases a second that are paid for, for a client which has a quarter of the limit."""
 
 _RELEASE: Final = 24.0
@@ -58,7 +64,7 @@ _RELEASE_FROM: Final = 2.5
 _RELEASE_UP_TO: Final = 0.8
 """Fraction of the limit up to which; above it only while 429s are not rare, since then there may be no others."""
 
-_CREDIT_MOST: Final = 3.0
+_CREDIT_MOST: Final = 2.0  # a 429 costs one
 
 _FIND: Final = 12.0
 """Seconds after the first 429 in which increases are free, to find a place among others quickly."""
@@ -98,6 +104,7 @@ class Pace:
         "_before",
         "_credit",
         "_credit_at",
+        "_excused_at",
         "_first_at",
         "_last_at",
         "_lowered_at",
@@ -124,7 +131,7 @@ class Pace:
         self._credit = _CREDIT_MOST
         self._credit_at = 0.0
         self._before = 1.0  # slots before the last increase
-        self._raised_at = self._lowered_at = self._first_at = self._last_at = -math.inf
+        self._raised_at = self._lowered_at = self._excused_at = self._first_at = self._last_at = -math.inf
         self._try_at = math.inf
         self.patience = PATIENCE
         self._released = self._released_at = 0.0
@@ -185,6 +192,8 @@ class Pace:
             now: When it came.
             sent_at: When its request started: before the last decrease, and it says nothing new.
         """
+        if sent_at < self._excused_at:
+            return
         self.troubled = True
         self._refused += (1 - self._refused) * _GAIN
         if not self.is_news(sent_at):
@@ -196,7 +205,7 @@ class Pace:
         recent = self._raised_at <= sent_at < self._raised_at + _RECENT * self.window
         tolerated = self._tolerance >= 1
         self._tolerance = max(0.0, self._tolerance - 1)
-        if tolerated and not recent and self.slots > self.most - 0.5:
+        if tolerated and not recent and self._refused < _SCATTERED and self.slots > self.most - 0.5:
             return
         self._earn(now)
         self._credit = max(0.0, self._credit - 1)
@@ -204,7 +213,8 @@ class Pace:
 
     def excuse(self, now: float) -> None:
         """The limit was found to be lower, which explains the 429s of requests sent until now."""
-        self._lowered_at = now
+        self._lowered_at = self._excused_at = now
+        self._refused = 0.0
 
     def pause(self) -> float:
         """Seconds after a 429 until the next permit is due; each further one doubles them, up to a window's."""

@@ -272,6 +272,7 @@ class Gate:
             queued=len(self._queue),
             in_flight=self._in_flight,
             paused=max(0.0, self._limiter.paused_until - now),
+            outage=self._outage.seconds(now),
             behind=self._limiter.ready_at(now, len(self._queue)) - now,
         )
 

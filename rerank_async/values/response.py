@@ -136,7 +136,7 @@ class ResponseStats(NamedTuple):
         retries: Requests sent again after a failure.
         throttled: Requests answered with a 429.
         hedges: Second copies that raced a slow request.
-        waited: Seconds spent waiting for the limiter, added up over the batches, which wait side by side.
+        waited: Seconds that the requests waited for their permits, added up; a call waits for one at a time.
         seconds: From the call's start to its end.
         exchanges: One event for each answer, in the order they came: status, seconds, trace id.
         again: One event for each time that a batch had to go again: the service's code, the wait.
@@ -308,6 +308,7 @@ class LimitStatus:
         queued: Requests that wait for their permit.
         in_flight: Requests that were sent and not yet answered.
         paused: Seconds until a pause that a 429 asked for ends; 0 if there is none.
+        outage: Seconds since the service began to refuse connections; 0 if it does not.
         behind: Seconds that a request asked for now would wait for its permit, as far as can be known.
     """
 
@@ -318,6 +319,7 @@ class LimitStatus:
     queued: int
     in_flight: int
     paused: float
+    outage: float
     behind: float
 
 

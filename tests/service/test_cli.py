@@ -76,7 +76,8 @@ async def test_the_rate_paces_requests(server):
     assert (ran.code, server.counts.rerank) == (Exit.TIMED_OUT, 0)
     assert "the limiter is" in one_sentence(ran)
     ran = await run(*RANK, *fast, stdin=three_requests, server=server)
-    assert (ran.code, server.counts.rerank, len(ran.rows)) == (0, 3, 2001)
+    assert (ran.code, len(ran.rows)) == (0, 2001)
+    assert server.counts.rerank >= 3, "an idle client cuts finer"
 
 
 async def test_options_win_over_the_environment(server):

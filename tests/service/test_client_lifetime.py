@@ -207,7 +207,9 @@ async def test_closing_ends_calls_in_flight_with_a_clear_error(moment):
         limits = LimitOptions(requests_per_second=0.01, burst=1) if moment == "waiting for a permit" else UNPACED
         client = client_for(server, limits=limits, batching=SMALL)
         if moment == "backing off":
-            client = client_for(server, batching=SMALL, retries=RetryOptions(base_delay=1000, max_delay=1000))
+            client = client_for(
+                server, batching=SMALL, retries=RetryOptions(base_delay=1000, max_delay=1000, max_elapsed=None)
+            )
         calls = [asyncio.create_task(client.generate(QUERY, TEXTS)) for _ in range(3)]
         door = "token_requests" if moment == "waiting for a token" else "rerank"
         await until(

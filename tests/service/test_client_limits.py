@@ -326,7 +326,7 @@ async def test_a_deadline_in_the_middle_hands_over_what_was_scored():
     ],
 )
 async def test_a_plan_is_what_is_sent_and_sends_nothing(batching, params, crypto):
-    texts = passages(500)
+    texts, batching = passages(500), attrs.evolve(batching, adaptive=False)
     async with service() as running, client_for(running, batching=batching) as client:
         plan = client.plan(QUERY, texts, params, crypto)
         assert (running.seen, running.token_requests) == ([], [])
@@ -360,7 +360,17 @@ async def test_the_limit_status_follows_what_happens():
 
     options = LimitOptions(requests_per_second=500, max_concurrency=2)
     async with service(answer) as running, client_for(running, limits=options, batching=ONE_EACH) as client:
-        nothing = LimitStatus(requests_per_second=500, source="option", queued=0, in_flight=0, paused=0, behind=0)
+        nothing = LimitStatus(
+            requests_per_second=500,
+            ceiling=500,
+            source="option",
+            concurrency=2,
+            queued=0,
+            in_flight=0,
+            paused=0,
+            outage=0,
+            behind=0,
+        )
         for status in (client.limit_status, client.api_client.limit_status):
             assert attrs.asdict(status) == attrs.asdict(nothing)
         calls = [asyncio.create_task(client.generate("text", TEXTS[:2])) for _ in range(2)]

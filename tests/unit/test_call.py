@@ -10,6 +10,7 @@ from support.wire import Service, bad, good, limited, refusal
 
 from rerank_async.errors import (
     AuthenticationError,
+    BadRequestError,
     ClientClosedError,
     DeadlineExceededError,
     OverloadedError,
@@ -196,6 +197,17 @@ async def test_what_the_next_call_would_fail_of_too_is_raised_under_partial(answ
     with pytest.raises(kind) as caught:
         await service.call("abc", partial=True).run()
     assert caught.value.scored == ((0, 1.0),), "what was scored by then rides along"
+    assert service.at_rest() == (0, 0, 0)
+
+
+@pytest.mark.parametrize("most", [1, 2, 4])
+async def test_after_a_failure_nothing_more_is_sent(most):
+    service = Service(lambda _: (1.0, bad(400)), most=most)
+    call = asyncio.create_task(service.call([str(number) for number in range(50)]).run())
+    await service.clock.advance(20.0)
+    assert type(call.exception()) is BadRequestError
+    assert len(service.wire.seen) == most, "not even by the lane that waited for the permit of the one that failed"
+    assert service.gate.granted == most
     assert service.at_rest() == (0, 0, 0)
 
 

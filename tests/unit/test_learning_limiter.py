@@ -455,7 +455,7 @@ def test_it_is_never_wedged(option, size, share, steps):
         assert waited < 20
     longest = max([0.0, *(value[1] or 0.0 for what, value in steps if what == "throttled")])
     run.do("begin", None)
-    assert limiter.wait(run.now) <= longest + 61.0 + 3.1 / (0.5 * share), "a window of a minute, or the slowest pace"
+    assert limiter.wait(run.now) <= longest + 2 * 61.0 / share + 2, "half of the slowest limit that is believed"
 
 
 @given(option=OPTIONS, size=BURSTS, share=SHARES, steps=STEPS)
@@ -468,3 +468,25 @@ def test_free_permits_can_be_taken(option, size, share, steps):
     for _ in range(free):
         assert not run.limiter.wait(run.now)
         run.limiter.grant()
+
+
+# No pacing
+
+
+def test_without_pacing_a_429_that_names_no_limit_is_a_pause_and_no_more():
+    limiter = LearningLimiter(INF)
+    assert limiter.throttled(1000.0, 999.9, None, None) == 0.125
+    assert limiter.throttled(1000.05, 999.9, None, None) == pytest.approx(0.075), "of the same burst"
+    assert (limiter.rate, limiter.paced, limiter.wait(1000.125)) == (INF, False, 0.0)
+    assert limiter.throttled(1000.2, 1000.13, None, None) == 0.25, "another, with no answer in between"
+    assert limiter.throttled(1000.3, 1000.2, 7.0, None) == 7.0, "what the service asks for"
+    limiter.answered(1008.0, 1007.5, None)
+    assert limiter.throttled(1009.0, 1008.5, None, None) == 0.125
+
+
+def test_without_pacing_the_pause_stays_short_whatever_comes():
+    limiter, now = LearningLimiter(INF), 1000.0
+    for _ in range(50):
+        now += limiter.throttled(now + 0.01, now, None, None) + 0.01
+    assert now < 1000.0 + 50 * 4.1
+    assert limiter.ceiling == INF

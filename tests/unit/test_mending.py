@@ -71,7 +71,9 @@ async def test_isolate_is_bounded_and_says_what_was_not_found(partial):
     assert len(service.wire.seen) <= 41
     assert scored.isdisjoint(failed)
     assert sorted([*scored, *failed]) == list(range(256)), "nothing is lost, nothing is there twice"
-    assert "it was not known which" in str(response.failures[-1].error)
+    last = response.failures[-1].error
+    assert type(last) is InputTooLongError
+    assert "not scored" in str(last), "these are not known to be too long"
 
 
 async def test_isolate_leaves_another_error_to_the_failure_policy():

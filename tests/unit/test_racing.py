@@ -280,6 +280,32 @@ async def test_cancelled_so_many_rounds_of_the_loop_after_something_happened(mom
     assert race.gate.granted == len(race.wire.seen), "what was not sent came back"
 
 
+@pytest.mark.parametrize("rounds", range(10))
+async def test_cancelled_before_its_retry_went_out_the_turn_is_given_back(rounds):
+    race = Race(bad_after(0.1, 503), good_after(9.0), retries=RetryOptions(base_delay=0.0, max_delay=0.0))
+    full = race.service.budget.tokens
+    await settle()
+    race.clock.stall(0.2)
+    race.clock.run_due()
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+    race.task.cancel()
+    await settle()
+    assert race.task.cancelled()
+    assert race.service.budget.tokens == full - (len(race.wire.seen) - 1), "what was sent is spent, and no more"
+    race.left_nothing()
+
+
+async def test_hedges_that_meet_503s_count_as_strain():
+    race = Race(*[good_after(2.0)] * 6, *[bad_after(0.1, 503)] * 6, texts="abcdef", most=16)
+    await race.until(1.0)
+    assert len(race.hedges()) == 6
+    assert race.gate.status().concurrency < 16
+    await race.until(2.0)
+    assert len((await race.task).results) == 6
+    race.left_nothing()
+
+
 @pytest.mark.parametrize("seed", range(40))
 async def test_cancelled_at_random_moments_leaves_no_task_and_no_permit(seed):
     rng = random.Random(seed)

@@ -232,6 +232,7 @@ async def test_who_waits_behind_a_batch_that_gives_up_fails_with_it_and_not_one_
     errors = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(error) for error in errors} == {ConnectionFailedError}
     assert service.at_rest() == (0, 0, 0)
+    assert service.clock.pending == []
 
 
 async def test_a_call_with_a_deadline_is_waited_for_also_if_the_service_never_answered():

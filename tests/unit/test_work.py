@@ -59,6 +59,19 @@ def test_what_is_dropped_is_not_sent_and_those_that_were_to_go_again_come_back()
     assert work.drop() == []
 
 
+def test_when_the_call_has_failed_there_is_nothing_to_take_and_what_was_to_go_again_still_comes_back():
+    work, gate = work_of("abcdefgh")
+    first, second = work.take(0, gate), work.take(1, gate)
+    work.put_back(second)
+    work.stop()
+    assert not work.has_more()
+    assert work.ticket is None
+    assert work.take(2, gate) is None
+    work.put_back(first)
+    work.stop()
+    assert work.drop() == [second, first]
+
+
 def test_failures_and_what_is_unscored_are_told_by_the_caller_s_indices():
     work, gate = work_of(["a", "b", "a", "c", "b", "a", "d"])
     batch = work.take(0, gate)
