@@ -17,10 +17,9 @@ _MOST_BYTES_PER_CHARACTER = 6
 _WRAPPING_BYTES = 12
 # Behind the head come at most `"inputs":[]` and a top_n with its wrapping.
 _TAIL_BYTES = 80
-# A head has no more beside its strings: the names of its fields, the parameters, a key's reference, a top_n.
+# A head has no more beside its fields, a top_n included.
 _FRAME_BYTES = 2048
 _STR = frozenset({str})
-_KNOWN_FIELDS = frozenset({"model_id", "query", "project_id", "space_id"})
 
 
 def texts_of(inputs: Iterable[str | Mapping[str, Any]]) -> list[str]:
@@ -179,9 +178,11 @@ def sizes_of(texts: Sequence[str]) -> list[int]:
 
 def _most_bytes(head: Mapping[str, Any]) -> float:
     """A quick upper bound of a head's bytes; infinity: it has fields that must be measured."""
-    if not head.keys() <= _KNOWN_FIELDS:
+    try:
+        texts = "".join([*head, *head.values()])
+    except TypeError:  # not only texts
         return inf
-    return _FRAME_BYTES + _MOST_BYTES_PER_CHARACTER * sum(map(len, head.values()))
+    return _FRAME_BYTES + _WRAPPING_BYTES * len(head) + _MOST_BYTES_PER_CHARACTER * len(texts)
 
 
 def take(load: Load, start: int, most: int | None = None) -> int:

@@ -20,6 +20,7 @@ _INDEX, _SCORE = itemgetter("index"), itemgetter("score")
 _NOT_JSON: Any = object()
 _INTEGER, _FLOAT, _TEXT_OR_NONE = frozenset({int}), frozenset({float}), frozenset({str, type(None)})
 _RESULT_FIELDS = frozenset({"index", "score", "input"})
+_TEXT_FIELDS = ("model_id", "model_version", "created_at", "query")
 _PLAIN_FIELDS = frozenset({"model_id", "model_version", "created_at", "results", "input_token_count", "query"})
 
 
@@ -208,11 +209,10 @@ def _extras(results: list[dict[str, Any]]) -> dict[int, dict[str, Any]] | None:
 
 
 def _envelope(data: dict[str, Any]) -> Envelope:
-    get = data.get
-    system, tokens = get("system"), get("input_token_count")
-    texts: tuple[Any, ...] = get("model_id"), get("model_version"), get("created_at"), get("query")
+    system, tokens = data.get("system"), data.get("input_token_count")
+    texts = list(map(data.get, _TEXT_FIELDS))
     if not _TEXT_OR_NONE.issuperset(map(type, texts)):
-        texts = tuple(map(_text, texts))
+        texts = list(map(_text, texts))
     model_id, model_version, created_at, query = texts
     return Envelope(
         model_id,
