@@ -13,6 +13,7 @@ from rerank_async.errors import InvalidArgumentError, InvalidTypeError
 from rerank_async.job import Job, Terms
 from rerank_async.policy.hedging import HedgeBudget, HedgeModel
 from rerank_async.policy.planning import batches, check_query, load, pushed_top_n, texts_of
+from rerank_async.policy.scores import score_threshold_of
 from rerank_async.policy.sizing import adaptive_surplus
 from rerank_async.policy.wire import encode_body, request_head
 from rerank_async.values.checks import check_encodable, header_fields
@@ -126,7 +127,7 @@ def job_of(
         echo and crypto is not None,
         headers,
         None,
-        score_threshold,
+        score_threshold_of(score_threshold),
         terms,
         flow,
         whole,

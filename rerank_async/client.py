@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Hashable, Iterable, Mapping
+from collections.abc import AsyncIterable, Collection, Coroutine, Hashable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -27,9 +27,8 @@ from rerank_async.arguments import (
 from rerank_async.call import Call
 from rerank_async.job import Job, Terms
 from rerank_async.many import RerankMany
-from rerank_async.policy.scores import score_threshold_of
 from rerank_async.runtime.logs import log_event, wanted
-from rerank_async.streaming import RerankStream
+from rerank_async.streaming import Landed, RerankStream
 from rerank_async.values.checks import header_fields, timeout_seconds
 from rerank_async.values.contract import RERANK_SPECS_FILTER
 from rerank_async.values.credentials import Credentials, sealed
@@ -45,7 +44,7 @@ from rerank_async.values.options import (
 )
 from rerank_async.values.parameters import Crypto, RerankParameters, as_crypto, as_parameters
 from rerank_async.values.requests import RerankRequest
-from rerank_async.values.response import LimitStatus, ModelSpec, Plan, RerankResponse, RerankResult
+from rerank_async.values.response import LimitStatus, ModelSpec, Plan, RerankResponse
 
 if TYPE_CHECKING:
     import aiohttp
@@ -361,18 +360,14 @@ class AsyncRerank:
             as_crypto(crypto),
             request_headers(self._headers, extra_headers),
             extra_body,
-            score_threshold_of(score_threshold),
+            score_threshold,
             flow,
             whole=whole,
         )
         return job, parameters
 
     def _begin(
-        self,
-        job: Job,
-        parameters: RerankParameters,
-        seconds: float | None,
-        landed: Callable[[tuple[RerankResult, ...]], None] | None = None,
+        self, job: Job, parameters: RerankParameters, seconds: float | None, landed: Landed | None = None
     ) -> Coroutine[Any, Any, RerankResponse]:
         """The call, to be awaited; checks at once that the client can be used here."""
         channel = self._api_client.channel()
