@@ -85,16 +85,16 @@ def terms_of(
 def job_of(
     api_client: AsyncAPIClient,
     terms: Terms,
-    *,
     query: str,
     inputs: Iterable[str | Mapping[str, Any]],
     parameters: RerankParameters,
     crypto: Crypto | None,
     headers: Mapping[str, str],
     extra_body: Mapping[str, Any] | None,
-    score_threshold: float | None = None,
-    flow: Hashable | None = None,
-    whole: bool = False,
+    score_threshold: float | None,
+    flow: Hashable | None,
+    *,
+    whole: bool,
 ) -> Job:
     """The job, without a deadline.
 
@@ -114,20 +114,21 @@ def job_of(
         extra_body=extra_body,
     )
     wanted_back = parameters.return_options or _NOTHING_WANTED
+    echo = bool(wanted_back.inputs)
     whole_load = load(texts, batching, head, dedupe=batching.dedupe and crypto is None)
     return Job(
-        head=head,
-        load=terms.bounds.narrowed(terms.model_id, whole_load, head),
-        top_n=wanted_back.top_n,
-        texts=texts if wanted_back.inputs and crypto is None else None,
-        query=query if wanted_back.query and crypto is None else None,
-        echo=bool(wanted_back.inputs and crypto is not None),
-        headers=headers,
-        deadline=None,
-        score_threshold=score_threshold_of(score_threshold),
-        terms=terms,
-        flow=flow,
-        whole=whole,
+        head,
+        terms.bounds.narrowed(terms.model_id, whole_load, head),
+        wanted_back.top_n,
+        texts if echo and crypto is None else None,
+        query if wanted_back.query and crypto is None else None,
+        echo and crypto is not None,
+        headers,
+        None,
+        score_threshold_of(score_threshold),
+        terms,
+        flow,
+        whole,
     )
 
 

@@ -17,7 +17,7 @@ from rerank_async.recovery import FATAL, Recovery
 from rerank_async.runtime.permits import Permit
 from rerank_async.runtime.token_store import Token
 from rerank_async.tally import Tally
-from rerank_async.values.response import NO_EXTRA, RerankResponse, RerankResult
+from rerank_async.values.response import NO_EXTRA, OpenResponse, RerankResponse, RerankResult, frozen
 from rerank_async.work import Work
 
 
@@ -76,27 +76,26 @@ class Call:
         job = self._job
         if job.flow is None:  # the calls of one run wait for each other, and not in the service's queue
             self._channel.gate.admit()
-        requests = requests_needed(job.load)
-        self._tally.queued(self._started_at, job.load.inputs, len(job.load.texts), requests)
+        if job.terms.observers:
+            load = job.load
+            self._tally.queued(self._started_at, load.inputs, len(load.texts), requests_needed(load))
         try:
             if job.deadline is None:
-                await self._send()
+                await self._lane()
             else:
-                await self._send_until(job.deadline, requests)
-            self._finish(cut_off=False)
+                await self._send_until(job.deadline)
+            if self._recovery is not None:
+                self._recovery.finish(cut_off=False)
         except BaseException as exc:
             self._give_back()
             if not (job.terms.partial and isinstance(exc, RerankError) and not isinstance(exc, FATAL)):
                 self._note(exc)
                 raise
             # Not about one batch: no token, or no time.
-            self._finish(cut_off=True)
+            if self._recovery is not None:
+                self._recovery.finish(cut_off=True)
             self._work.fail(self._work.unscored(), exc)
         return self._merge()
-
-    def _finish(self, *, cut_off: bool) -> None:
-        if self._recovery is not None:
-            self._recovery.finish(cut_off=cut_off)
 
     def _note(self, exc: BaseException) -> None:
         """The call fails with this error, which takes along what was scored."""
@@ -107,12 +106,12 @@ class Call:
             exc.scored = scored_pairs(self._work.done, self._job.load.positions)
             exc.stats = self._tally.stats(seconds)
 
-    async def _send_until(self, deadline: float, requests: int) -> None:
-        self._channel.gate.check(requests, deadline, self._flow)
+    async def _send_until(self, deadline: float) -> None:
+        self._channel.gate.check(requests_needed(self._job.load), deadline, self._flow)
         late = False
         try:
             async with asyncio.timeout(max(0.0, deadline - self._channel.clock.now())) as scope:
-                await self._send()
+                await self._lane()
         except TimeoutError as exc:
             if isinstance(exc, RerankError) or not scope.expired():
                 raise
@@ -127,17 +126,6 @@ class Call:
                 + (f". The last failure: {last}" if last else ""),
                 url=self._channel.where,
             )
-
-    async def _send(self) -> None:
-        """Sends until nothing is left."""
-        chosen: BaseException | None = None
-        try:
-            while self._work.has_more():
-                await self._lane()
-        except BaseExceptionGroup as failures:
-            chosen = self._chosen(failures.exceptions)
-        if chosen is not None:
-            raise chosen
 
     def _chosen(self, failures: Sequence[BaseException]) -> BaseException:
         """The one error to raise: of the lowest failed batch, with those of the others attached."""
@@ -184,12 +172,17 @@ class Call:
 
     async def _open_group(self, batch: Batch, permit: Permit, token: Token) -> None:
         """Sends the batch, and the rest beside it in other lanes."""
+        chosen: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._group.create_task(self._lane())
                 await self._attempt(batch, permit, token)
+        except BaseExceptionGroup as failures:
+            chosen = self._chosen(failures.exceptions)
         finally:
             self._group = None
+        if chosen is not None:
+            raise chosen
 
     async def _attempt(self, batch: Batch, permit: Permit, token: Token) -> None:
         """Sends a batch with its permit, and does what its answer asks for."""
@@ -232,21 +225,23 @@ class Call:
         return results if job.score_threshold is None else above_threshold(results, job.score_threshold)
 
     def _merge(self) -> RerankResponse:
-        job, work = self._job, self._work
+        job, work, tally = self._job, self._work, self._tally
         results = self._rank(work.done, job.top_n)
         now = self._channel.clock.now()
         seconds = now - self._started_at
-        self._tally.merged(now, len(results), seconds)
-        envelope = merge_envelopes([result.envelope for _, result in work.done])
-        return RerankResponse(
-            model_id=envelope.model_id or job.terms.model_id,
-            results=results,
-            created_at=envelope.created_at,
-            input_token_count=envelope.input_token_count,
-            model_version=envelope.model_version,
-            query=envelope.query if job.query is None else job.query,
-            warnings=(*envelope.warnings, *work.warnings) if work.warnings else envelope.warnings,
-            failures=tuple(work.failures),
-            stats=self._tally.stats(seconds),
-            extra=envelope.extra or NO_EXTRA,
+        tally.merged(now, len(results), seconds)
+        said = merge_envelopes([result.envelope for _, result in work.done])
+        return frozen(
+            OpenResponse(
+                model_id=said.model_id or job.terms.model_id,
+                results=results,
+                created_at=said.created_at,
+                input_token_count=said.input_token_count,
+                model_version=said.model_version,
+                query=said.query if job.query is None else job.query,
+                warnings=(*said.warnings, *work.warnings) if work.warnings else said.warnings,
+                failures=tuple(work.failures),
+                stats=tally.stats(seconds),
+                extra=said.extra or NO_EXTRA,
+            )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterable, Collection, Coroutine, Hashable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -31,7 +31,7 @@ from rerank_async.job import Job, Terms
 from rerank_async.many import RerankMany
 from rerank_async.runtime.logs import log_event, wanted
 from rerank_async.runtime.proxies import sealed_proxies
-from rerank_async.streaming import RerankStream
+from rerank_async.streaming import Landed, RerankStream
 from rerank_async.values.checks import timeout_seconds
 from rerank_async.values.contract import RERANK_SPECS_FILTER
 from rerank_async.values.credentials import Credentials, sealed
@@ -47,7 +47,7 @@ from rerank_async.values.options import (
 )
 from rerank_async.values.parameters import Crypto, RerankParameters, as_crypto, as_parameters
 from rerank_async.values.requests import RerankRequest
-from rerank_async.values.response import LimitStatus, ModelSpec, Plan, RerankResponse, RerankResult
+from rerank_async.values.response import LimitStatus, ModelSpec, Plan, RerankResponse
 
 if TYPE_CHECKING:
     import aiohttp
@@ -195,7 +195,7 @@ class AsyncRerank:
             NoAnswerError: No answer, after retries.
             BadAnswerError: Answers that make no sense, after retries.
         """
-        job = self._job(query, inputs, params, crypto, extra_headers, extra_body, score_threshold=score_threshold)
+        job = self._job(query, inputs, params, crypto, extra_headers, extra_body, score_threshold)
         return await self._begin(job, self._seconds(timeout))
 
     def stream(
@@ -224,9 +224,7 @@ class AsyncRerank:
             InvalidArgumentError: Bad input, at once; the other errors of `generate` come while it is iterated, after
                 everything that had landed.
         """
-        job = self._job(
-            query, inputs, params, crypto, extra_headers, extra_body, score_threshold=score_threshold, whole=True
-        )
+        job = self._job(query, inputs, params, crypto, extra_headers, extra_body, score_threshold, whole=True)
         seconds = self._seconds(timeout)
         return RerankStream(lambda landed: self._begin(job, seconds, landed))
 
@@ -256,7 +254,7 @@ class AsyncRerank:
         flow = object()
 
         async def run(request: RerankRequest) -> RerankResponse:
-            job = self._job(request.query, request.inputs, request.params, None, None, None, flow=flow)
+            job = self._job(request.query, request.inputs, request.params, flow=flow)
             return await self._begin(job, self._seconds(DEFAULT))
 
         return RerankMany(run, requests, self._api_client.channel, ordered=ordered, max_in_flight=max_in_flight)
@@ -273,7 +271,7 @@ class AsyncRerank:
         Raises:
             InvalidArgumentError: As `generate`.
         """
-        job = self._job(query, inputs, params, crypto, None, None)
+        job = self._job(query, inputs, params, crypto)
         return plan_of(job, self._api_client)
 
     def with_options(
@@ -349,28 +347,30 @@ class AsyncRerank:
         query: str,
         inputs: Iterable[str | Mapping[str, Any]],
         params: RerankParameters | Mapping[str, Any] | None,
-        crypto: Crypto | Mapping[str, Any] | None,
-        extra_headers: Mapping[str, str] | None,
-        extra_body: Mapping[str, Any] | None,
-        **rest: Any,
+        crypto: Crypto | Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        score_threshold: float | None = None,
+        *,
+        flow: Hashable | None = None,
+        whole: bool = False,
     ) -> Job:
         return job_of(
             self._api_client,
             self._terms,
-            query=query,
-            inputs=inputs,
-            parameters=self._params if params is None else as_parameters(params),
-            crypto=as_crypto(crypto),
-            headers=request_headers(self._headers, extra_headers),
-            extra_body=extra_body,
-            **rest,
+            query,
+            inputs,
+            self._params if params is None else as_parameters(params),
+            as_crypto(crypto),
+            request_headers(self._headers, extra_headers),
+            extra_body,
+            score_threshold,
+            flow,
+            whole=whole,
         )
 
     def _begin(
-        self,
-        job: Job,
-        seconds: float | None,
-        landed: Callable[[tuple[RerankResult, ...]], None] | None = None,
+        self, job: Job, seconds: float | None, landed: Landed | None = None
     ) -> Coroutine[Any, Any, RerankResponse]:
         """The call, to be awaited; checks at once that the client can be used here."""
         channel = self._api_client.channel()

@@ -12,7 +12,8 @@ from rerank_async.handout import Handout
 from rerank_async.values.response import BatchFailure, RerankResponse, RerankResult
 
 Results = tuple[RerankResult, ...]
-Begin = Callable[[Callable[[Results], None]], Coroutine[Any, Any, RerankResponse]]
+Landed = Callable[[Results], None]
+Begin = Callable[[Landed], Coroutine[Any, Any, RerankResponse]]
 
 
 class RerankStream(Handout[Results]):

@@ -87,7 +87,7 @@ class Tally:
     def stats(self, seconds: float) -> ResponseStats:
         """The sums so far; ``seconds`` since the call's start."""
         again = self._again or ()
-        throttled = sum(isinstance(event, Throttled) for event in again)
+        throttled = sum(isinstance(event, Throttled) for event in again) if again else 0
         return ResponseStats(
             self._requests,
             len(again) - throttled,

@@ -131,7 +131,11 @@ class Work:
     def _stop(self, start: int, left: int, gate: Gate) -> int:
         load, terms = self._load, self._job.terms
         most = load.max_inputs
-        if terms.batching.adaptive and left >= 2 * LEAST_INPUTS:
+        if left < 2 * LEAST_INPUTS:
+            if left <= most and load.sizes is None:  # all of it, as in most calls
+                self._cut += 1
+                return self._size
+        elif terms.batching.adaptive:
             free, lanes, waiting = gate.free() + 1, gate.lanes() + 1, gate.queued  # with this one, which is granted
             if not self._most_cuts:
                 # What is measured meanwhile may call for finer cuts, but the plan of the beginning holds.

@@ -61,7 +61,7 @@ class LearnedBounds:
         if most is not None and most < load.max_inputs:
             load = load._replace(max_inputs=most)
         most_bytes = self._bytes.get(model_id)
-        if most_bytes is None or (load.sizes is None and fits_surely(load.texts, head, most_bytes)):
+        if most_bytes is None or (load.sizes is None and fits_surely(load.texts, load.max_inputs, head, most_bytes)):
             return load
         room = max(1, room_in(most_bytes, head))
         if load.sizes is not None and room >= load.room:

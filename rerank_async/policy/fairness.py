@@ -61,6 +61,9 @@ class FairQueue(Generic[T]):
     has not sent yet. Flows take turns, one item a turn; a flow that joins stands behind those that wait. If it joins
     with a ticket that is not above all that were served, it has its turn first, as it asked first: so among flows of
     one item, first come is first served also where one of them must go again.
+
+    Attributes:
+        size: How many wait.
     """
 
     def __init__(self) -> None:
@@ -68,10 +71,10 @@ class FairQueue(Generic[T]):
         self._turns: OrderedDict[Hashable, _Line[T]] = OrderedDict()
         self._first: dict[Hashable, _Line[T]] = {}  # flows whose turn comes before the others', by ticket
         self._served = -1  # the highest ticket so far
-        self._size = 0
+        self.size = 0
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     def push(self, flow: Hashable, ticket: int, item: T) -> None:
         """Adds an item.
@@ -91,7 +94,7 @@ class FairQueue(Generic[T]):
         elif ticket in line.items:
             raise ValueError(f"ticket {ticket} of this flow waits already")
         line.push(ticket, item)
-        self._size += 1
+        self.size += 1
 
     def pop(self) -> T:
         """Takes the item whose turn it is.
@@ -99,7 +102,7 @@ class FairQueue(Generic[T]):
         Raises:
             IndexError: Nothing waits.
         """
-        if not self._size:
+        if not self.size:
             raise IndexError("pop from an empty queue")
         if self._first:
             flow = min(self._first, key=lambda each: self._first[each].head())
@@ -109,7 +112,7 @@ class FairQueue(Generic[T]):
         ticket = line.head()
         item = line.items[ticket]
         line.remove(ticket)
-        self._size -= 1
+        self.size -= 1
         self._served = max(self._served, ticket)
         if line.items:
             self._turns[flow] = line
@@ -123,7 +126,7 @@ class FairQueue(Generic[T]):
         if line is None or ticket not in line.items:
             return False
         line.remove(ticket)
-        self._size -= 1
+        self.size -= 1
         if not line.items:
             del self._lines[flow]
             if self._first.pop(flow, None) is None:
@@ -137,7 +140,7 @@ class FairQueue(Generic[T]):
         self._lines.clear()
         self._turns.clear()
         self._first.clear()
-        self._size = 0
+        self.size = 0
         return [item for _, item in waiting]
 
     def ahead(self, flow: Hashable, ticket: float, own: int = 0) -> int:

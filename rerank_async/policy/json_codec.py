@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 
 class Codec(NamedTuple):
-    """A pair of functions.
+    """What one library can do.
 
     Attributes:
         dumps: A value to UTF-8 bytes, without escapes for letters outside ASCII and without spaces.
         loads: Bytes to a value; raises a ValueError.
+        body: A request's body: at least one field, and behind them ``inputs`` with these texts.
     """
 
     dumps: Callable[[Any], bytes]
     loads: Callable[[bytes], Any]
+    body: Callable[[Mapping[str, Any], Sequence[str]], bytes]
 
 
 _slow = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
@@ -26,15 +28,34 @@ _make = getattr(json.encoder, "c_make_encoder", None)
 _fast = _make and _make(None, _slow.default, json.encoder.encode_basestring, None, ":", ",", False, False, True)
 
 
+_string = json.encoder.encode_basestring
+_decode = json.JSONDecoder().raw_decode
+
+
+def _encode(value: Any) -> str:
+    return "".join(_fast(value, 0)) if _fast else _slow.encode(value)
+
+
 def _dumps(value: Any) -> bytes:
-    return ("".join(_fast(value, 0)) if _fast else _slow.encode(value)).encode()
+    return _encode(value).encode()
+
+
+def _body(fields: Mapping[str, Any], texts: Sequence[str]) -> bytes:
+    # Joined by hand: two thirds of what the encoder needs, which would ask of each text whether it is one.
+    inputs = '[{"text":' + '},{"text":'.join(map(_string, texts)) + "}]" if texts else "[]"
+    return f'{_encode(fields)[:-1]},"inputs":{inputs}}}'.encode()
 
 
 def _loads(data: bytes) -> Any:
+    # As json.loads does it, without its choices: given bytes, it would look for UTF-16 first.
     try:
-        return json.loads(data.decode())  # given bytes, it would look for UTF-16 first
+        text = data.decode().strip(" \t\n\r")
+        value, end = _decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if end != len(text):
+        raise ValueError("more than one JSON value")
+    return value
 
 
 @cache
@@ -43,8 +64,12 @@ def codec() -> Codec:
     try:
         import orjson  # noqa: PLC0415 - an extra, looked for when it is needed
     except ImportError:
-        return Codec(_dumps, _loads)
-    return Codec(orjson.dumps, orjson.loads)
+        return Codec(_dumps, _loads, _body)
+
+    def body(fields: Mapping[str, Any], texts: Sequence[str]) -> bytes:
+        return orjson.dumps({**fields, "inputs": [{"text": text} for text in texts]})
+
+    return Codec(orjson.dumps, orjson.loads, body)
 
 
 def json_size(text: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections import deque
 from math import exp, isfinite, log
 from typing import Final
@@ -31,22 +30,21 @@ _LARGEST_CLASS = 11  # 1,024 to 2,047 inputs, beyond the service's bound
 class _Class:
     """The last answers to requests of about one size, as (seconds over the first guess, inputs)."""
 
-    __slots__ = ("_order", "_sorted")
+    __slots__ = ("_answers", "_low")
 
     def __init__(self) -> None:
-        self._order: deque[tuple[float, int]] = deque()
-        self._sorted: list[tuple[float, int]] = []
+        self._answers: deque[tuple[float, int]] = deque(maxlen=_KEPT)
+        self._low: tuple[float, int] | None = None  # found when somebody asks: answers come with every request
 
     def add(self, sample: tuple[float, int]) -> None:
-        if len(self._order) == _KEPT:
-            del self._sorted[bisect_left(self._sorted, self._order.popleft())]
-        self._order.append(sample)
-        insort(self._sorted, sample)
+        self._answers.append(sample)
+        self._low = None
 
     def low(self) -> tuple[float, int, int]:
         """(ratio, inputs) of a fast answer, and how many answers stand behind it."""
-        ratio, inputs = self._sorted[len(self._sorted) // _LOW]
-        return ratio, inputs, len(self._sorted)
+        if self._low is None:
+            self._low = sorted(self._answers)[len(self._answers) // _LOW]
+        return *self._low, len(self._answers)
 
 
 class LatencyModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import neg
 from typing import Any, NamedTuple
 
 from rerank_async.values.response import NO_EXTRA, RerankResult, ServiceWarning, plain_results
@@ -26,11 +25,6 @@ class BatchResult(NamedTuple):
     extras: Mapping[int, Mapping[str, Any]] | None
     envelope: Envelope
 
-    @property
-    def plain(self) -> bool:
-        """Whether there is nothing but scores."""
-        return self.echoes is None and self.extras is None
-
 
 class Envelope(NamedTuple):
     """What an answer says beside its results; None where it says nothing."""
@@ -51,23 +45,60 @@ Part = tuple[Sequence[int], BatchResult]
 _NOTHING_SAID = Envelope(None, None, None, None, None, (), None)
 
 
-def expand(
-    members: Sequence[int], result: BatchResult, positions: Sequence[Sequence[int]] | None
-) -> list[tuple[float, int]]:
-    """The results of a batch as (score negated, index in the caller's list), so that they sort best first.
+def expand(batches: Iterable[Part], positions: Sequence[Sequence[int]] | None) -> tuple[list[int], list[float]]:
+    """The scores of all batches, as two lists of the same length: indices in the caller's list, and their scores.
 
     Args:
-        members: The batch's texts, as positions in the list that was sent.
-        result: Its answer.
+        batches: In any order.
         positions: As in ``planning.Load``.
     """
-    scored = zip(result.indices, result.scores, strict=True)
-    if positions is not None:
-        return [(-score, position) for index, score in scored for position in positions[members[index]]]
-    if type(members) is range:  # as most are: an addition is half the cost
-        start = members.start
-        return [(-score, start + index) for index, score in scored]
-    return [(-score, members[index]) for index, score in scored]
+    indices: list[int] = []
+    scores: list[float] = []
+    for members, result in batches:
+        if positions is not None:
+            for index, score in zip(result.indices, result.scores, strict=True):
+                standing_for = positions[members[index]]
+                indices += standing_for
+                scores += [score] * len(standing_for)
+            continue
+        scores += result.scores
+        if type(members) is range:  # as most are: an addition is half the cost
+            start = members.start
+            indices += [start + index for index in result.indices]
+        else:
+            indices += [members[index] for index in result.indices]
+    return indices, scores
+
+
+def _ranked(
+    batches: Sequence[Part], positions: Sequence[Sequence[int]] | None
+) -> tuple[Sequence[int], Sequence[float]]:
+    """As `expand`, best first."""
+    if len(batches) == 1 and positions is None and _is_ranking(*batches[0]):
+        only = batches[0][1]
+        return only.indices, only.scores
+    indices, scores = expand(batches, positions)
+    if not indices:
+        return indices, scores
+    # No pairs: for long lists making them costs more than the sorting.
+    at = [0.0] * (max(indices) + 1)
+    for index, score in zip(indices, scores, strict=True):
+        at[index] = score
+    order = sorted(
+        sorted(indices) if len(indices) < len(at) else range(len(at)), key=at.__getitem__, reverse=True
+    )  # stable: ties stay by index
+    return order, [at[index] for index in order]
+
+
+def _is_ranking(members: Sequence[int], result: BatchResult) -> bool:
+    """Whether the answer stands for the caller's list, best first and without ties, as services send it."""
+    scores = result.scores
+    return (
+        type(members) is range
+        and not members.start
+        and sorted(scores, reverse=True) == scores
+        and len(set(scores)) == len(scores)
+    )
 
 
 def rank(
@@ -86,19 +117,16 @@ def rank(
         texts: The caller's texts, where the results are to carry them; None: they carry the service's own echo, if
             there is one.
     """
-    if len(batches) == 1 and positions is None and batches[0][0] == range(len(batches[0][0])):
-        only = batches[0][1]
-        rows = list(zip(map(neg, only.scores), only.indices, strict=True))
-    else:
-        rows = [row for members, result in batches for row in expand(members, result, positions)]
-    rows.sort()
+    order, scores = _ranked(batches, positions)
     if top_n is not None:
-        del rows[top_n:]
-    if texts is None and all(result.plain for _, result in batches):
-        return plain_results(rows)
+        order, scores = order[:top_n], scores[:top_n]
+    more = [result for _, result in batches if result.echoes is not None or result.extras is not None]
+    if texts is None and not more:
+        return plain_results(order, scores)
     echoes = _by_position(batches, positions, "echoes") if texts is None else texts
     extras = _by_position(batches, positions, "extras")
-    return tuple([RerankResult(i, -negated, _at(echoes, i), extras.get(i, NO_EXTRA)) for negated, i in rows])
+    ranked = zip(order, scores, strict=True)
+    return tuple([RerankResult(i, score, _at(echoes, i), extras.get(i, NO_EXTRA)) for i, score in ranked])
 
 
 def _at(texts: Sequence[str] | Mapping[int, str], index: int) -> str | None:
@@ -118,11 +146,7 @@ def _by_position(batches: Iterable[Part], positions: Sequence[Sequence[int]] | N
 
 def scored_pairs(batches: Iterable[Part], positions: Sequence[Sequence[int]] | None) -> tuple[tuple[int, float], ...]:
     """What was scored so far, as (index in the caller's list, score), by index."""
-    return tuple(
-        sorted(
-            (index, -negated) for members, result in batches for negated, index in expand(members, result, positions)
-        )
-    )
+    return tuple(sorted(zip(*expand(batches, positions), strict=True)))
 
 
 def merge_envelopes(envelopes: Sequence[Envelope]) -> Envelope:

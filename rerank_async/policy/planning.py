@@ -17,9 +17,9 @@ _MOST_BYTES_PER_CHARACTER = 6
 _WRAPPING_BYTES = 12
 # Behind the head come at most `"inputs":[]` and a top_n with its wrapping.
 _TAIL_BYTES = 80
-# A head has no more beside its strings: the names of its fields, the parameters, a key's reference, a top_n.
+# A head has no more beside its fields, a top_n included.
 _FRAME_BYTES = 2048
-_KNOWN_FIELDS = frozenset({"model_id", "query", "project_id", "space_id"})
+_STR = frozenset({str})
 
 
 def texts_of(inputs: Iterable[str | Mapping[str, Any]]) -> list[str]:
@@ -53,11 +53,7 @@ def texts_of(inputs: Iterable[str | Mapping[str, Any]]) -> list[str]:
 
 def _is_plain(inputs: list[Any]) -> bool:
     """Whether this is a list of str without anything that UTF-8 cannot carry: checked as a whole, as most lists pass."""
-    try:
-        joined = "".join(inputs)
-    except TypeError:
-        return False
-    return joined.isascii() and set(map(type, inputs)) <= {str}
+    return _STR.issuperset(map(type, inputs)) and all(map(str.isascii, inputs))
 
 
 def _text_of(item: object, index: int) -> str:
@@ -139,7 +135,7 @@ def load(texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, de
         for index, text in enumerate(texts):
             groups.setdefault(text, []).append(index)
         unique, positions = list(groups), list(groups.values())
-    if fits_surely(unique, head, options.max_bytes):
+    if fits_surely(unique, options.max_inputs, head, options.max_bytes):
         return Load(unique, positions, None, len(texts), options.max_inputs, options.max_bytes)
     room = room_in(options.max_bytes, head)
     if room <= 0:
@@ -159,10 +155,15 @@ def load(texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, de
     return Load(unique, positions, sizes, len(texts), options.max_inputs, room)
 
 
-def fits_surely(texts: Sequence[str], head: Mapping[str, Any], max_bytes: int) -> bool:
-    """Whether a quick upper bound of the bytes of one request with all the texts is within ``max_bytes``."""
-    most = sum(map(len, texts)) * _MOST_BYTES_PER_CHARACTER + len(texts) * _WRAPPING_BYTES
-    return most + _most_bytes(head) <= max_bytes
+def fits_surely(texts: Sequence[str], max_inputs: int, head: Mapping[str, Any], max_bytes: int) -> bool:
+    """Whether a quick upper bound of the bytes of one request with any ``max_inputs`` of the texts is within ``max_bytes``."""
+    room = max_bytes - _most_bytes(head) - min(len(texts), max_inputs) * _WRAPPING_BYTES
+    if sum(map(len, texts)) * _MOST_BYTES_PER_CHARACTER <= room:
+        return True
+    if len(texts) <= max_inputs:
+        return False
+    longest = sorted(map(len, texts), reverse=True)[:max_inputs]
+    return sum(longest) * _MOST_BYTES_PER_CHARACTER <= room
 
 
 def room_in(max_bytes: int, head: Mapping[str, Any]) -> int:
@@ -177,9 +178,11 @@ def sizes_of(texts: Sequence[str]) -> list[int]:
 
 def _most_bytes(head: Mapping[str, Any]) -> float:
     """A quick upper bound of a head's bytes; infinity: it has fields that must be measured."""
-    if not head.keys() <= _KNOWN_FIELDS:
+    try:
+        texts = "".join([*head, *head.values()])
+    except TypeError:  # not only texts
         return inf
-    return _FRAME_BYTES + _MOST_BYTES_PER_CHARACTER * sum(map(len, head.values()))
+    return _FRAME_BYTES + _WRAPPING_BYTES * len(head) + _MOST_BYTES_PER_CHARACTER * len(texts)
 
 
 def take(load: Load, start: int, most: int | None = None) -> int:

@@ -18,7 +18,9 @@ _OWN_FIELDS = ("inputs", "query", "model_id", "project_id", "space_id", "crypto"
 _OWN_PARAMETERS = ("truncate_input_tokens", "return_options")
 _INDEX, _SCORE = itemgetter("index"), itemgetter("score")
 _NOT_JSON: Any = object()
+_INTEGER, _FLOAT, _TEXT_OR_NONE = frozenset({int}), frozenset({float}), frozenset({str, type(None)})
 _RESULT_FIELDS = frozenset({"index", "score", "input"})
+_TEXT_FIELDS = ("model_id", "model_version", "created_at", "query")
 _PLAIN_FIELDS = frozenset({"model_id", "model_version", "created_at", "results", "input_token_count", "query"})
 
 
@@ -101,12 +103,11 @@ def encode_body(head: Mapping[str, Any], texts: Sequence[str], top_n: int | None
         texts: The batch.
         top_n: What `planning.pushed_top_n` says; None: all scores.
     """
-    body = {**head, "inputs": [{"text": text} for text in texts]}
     if top_n is not None:
         settings = head.get("parameters", {})
         options = {**settings.get("return_options", {}), "top_n": top_n}
-        body["parameters"] = {**settings, "return_options": options}
-    return codec().dumps(body)
+        head = {**head, "parameters": {**settings, "return_options": options}}
+    return codec().body(head, texts)
 
 
 def decode_answer(
@@ -165,11 +166,11 @@ def _checked(data: dict[str, Any], results: list[Any], count: int, expected: int
     except (TypeError, KeyError):
         raise IntegrityError("a result that is not an object with 'index' and 'score'") from None
     # Exact types, so that true is not taken for 1. Whole lists at a time: this runs for every passage.
-    if not set(map(type, indices)) <= {int}:
+    if not _INTEGER.issuperset(map(type, indices)):
         raise IntegrityError("an index that is not a whole number")
-    if not set(map(type, scores)) <= {float}:
+    if not _FLOAT.issuperset(map(type, scores)):
         scores = [_as_float(score) for score in scores]
-    if not all(map(isfinite, scores)):
+    if not isfinite(sum(scores)) and not all(map(isfinite, scores)):  # the sum alone may overflow
         raise IntegrityError("a score that is not a finite number")
     if sorted(indices) != list(range(count)):  # else it is complete, as most are
         if len(set(indices)) != len(indices):
@@ -208,14 +209,17 @@ def _extras(results: list[dict[str, Any]]) -> dict[int, dict[str, Any]] | None:
 
 
 def _envelope(data: dict[str, Any]) -> Envelope:
-    get = data.get
-    system, tokens = get("system"), get("input_token_count")
+    system, tokens = data.get("system"), data.get("input_token_count")
+    texts = list(map(data.get, _TEXT_FIELDS))
+    if not _TEXT_OR_NONE.issuperset(map(type, texts)):
+        texts = list(map(_text, texts))
+    model_id, model_version, created_at, query = texts
     return Envelope(
-        _text(get("model_id")),
-        _text(get("model_version")),
-        _text(get("created_at")),
+        model_id,
+        model_version,
+        created_at,
         tokens if type(tokens) is int else None,
-        _text(get("query")),
+        query,
         _warnings(system) if isinstance(system, dict) else (),
         None if data.keys() <= _PLAIN_FIELDS else _unknown(data, system),
     )

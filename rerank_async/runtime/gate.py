@@ -95,7 +95,7 @@ class Gate:
 
     def enter_now(self) -> Permit | None:
         """A permit at once, if nobody waits and nothing holds it back; else None: `enter`."""
-        if self._queue or self._closed or self._outage.lasts or self._in_flight >= self._concurrency.bound:
+        if self._queue.size or self._closed or self._outage.lasts or self._in_flight >= self._concurrency.bound:
             return None
         now = self._clock.now()
         return None if self._limiter.wait(now) else self._grant(now, now)
@@ -141,7 +141,7 @@ class Gate:
         now = permit.sent_at = self._clock.now()
         self._unsent -= 1
         self._limiter.start(now)
-        if self._queue and self._timer is None:
+        if self._queue.size and self._timer is None:
             self._pump()
         return now
 
@@ -155,7 +155,7 @@ class Gate:
             self._unsent -= 1
             self.granted -= 1
         self._in_flight -= 1
-        if self._queue:
+        if self._queue.size:
             self._pump()
 
     def answered(self, permit: Permit, now: float, heard: Heard | None = None) -> None:

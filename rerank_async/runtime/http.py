@@ -128,8 +128,14 @@ class Http:
                 proxy=None if proxy is None else proxy.url,
                 proxy_headers=None if proxy is None else proxy_headers(proxy),
             )
-            # Reading to the end gives the connection back, and a read that fails closes it.
-            content = await _content(response, limit)
+            if response.content.is_eof() and self._given is None:
+                # A short answer came as a whole, and gave the connection back. Who traces a session hears of reads.
+                content: bytes | None = response.content.read_nowait()
+            else:
+                # Reading to the end gives the connection back, and a read that fails closes it.
+                content = await _content(response, limit)
+            if content is not None and len(content) > limit:
+                content = None
             if content is not None and not (response.status == 407 and proxy is not None):
                 return Answer(response.status, response.headers, content)
             error: RerankError = _unusable(response.status, proxy, url, limit)

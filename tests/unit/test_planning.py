@@ -394,3 +394,38 @@ def test_a_pushed_top_n_cuts_something_off_and_never_too_much(top_n, batch_size)
     pushed = pushed_top_n(top_n, batch_size)
     assert (pushed or math.inf) >= min(top_n, batch_size)
     assert pushed is None or 1 < pushed < batch_size
+
+
+def test_a_long_list_is_not_measured_if_no_request_of_it_can_be_over_the_bound():
+    texts = [f"{number:0100d}" for number in range(50)]
+    room = len(codec().dumps(head_of())) + 4096
+    assert load(texts, BatchOptions(max_bytes=room, max_inputs=2), head_of(), dedupe=True).sizes is None
+    # Two such texts are within the bound whatever they hold, three of 1,000 characters may not be.
+    longer = [*texts, "x" * 1000]
+    assert load(longer, BatchOptions(max_bytes=room, max_inputs=2), head_of(), dedupe=True).sizes is not None
+
+
+@pytest.mark.parametrize(
+    "extra", [{f"f{number}": "" for number in range(1000)}, {"n" * 5000: ""}, {"made_up": "v" * 5000}]
+)
+def test_unknown_fields_count(extra):
+    head = head_of(extra_body=extra)
+    assert len(codec().dumps(head)) > 4096
+    with pytest.raises(InvalidArgumentError, match="max_bytes"):
+        load(["a"], BatchOptions(max_bytes=4096), head, dedupe=True)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b" ", b"{} {}", b"[1] x", b"\xef\xbb\xbf{}", b"{", b"nul", b"\xff", b"[" * 100_000]
+)
+def test_what_is_not_one_json_value_is_refused(said):
+    with pytest.raises(ValueError):  # noqa: PT011 - of either library
+        codec().loads(said)
+
+
+def test_white_space_around_a_value_is_none_of_it():
+    assert codec().loads(b" \t\r\n[1] \t\r\n") == [1]
+
+
+def test_a_body_without_texts_is_json_too():
+    assert codec().loads(codec().body({"query": "q"}, [])) == {"query": "q", "inputs": []}
