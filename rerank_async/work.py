@@ -60,7 +60,7 @@ class Work:
     @property
     def ticket(self) -> int | None:
         """The place of the batch that must go again first; None: none must."""
-        return self._again[0].ticket if self._again else None
+        return self._again[0].ticket if self._again and not self._ended else None
 
     def take(self, ticket: int, gate: Gate) -> Batch | None:
         """The next batch: one that must go again, else one cut from what is left, else None."""

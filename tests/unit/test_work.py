@@ -69,7 +69,7 @@ def test_when_the_call_has_failed_there_is_nothing_to_take_and_what_was_to_go_ag
     assert work.take(2, gate) is None
     work.put_back(first)
     work.stop()
-    assert work.drop() == [second, first]
+    assert work.drop() == [first, second]
 
 
 def test_failures_and_what_is_unscored_are_told_by_the_caller_s_indices():
