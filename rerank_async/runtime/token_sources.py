@@ -63,6 +63,7 @@ class ExchangeSource:
         options = attrs.evolve(
             self.retries,
             max_attempts=1 + _PATIENCE * (self.retries.max_attempts - 1),
+            base_delay=min(self.retries.base_delay, _LONGEST_DELAY),
             max_delay=min(self.retries.max_delay, _LONGEST_DELAY),
         )
         attempt = 1
