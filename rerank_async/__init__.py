@@ -12,11 +12,14 @@ from rerank_async import errors
 from rerank_async.api_client import AsyncAPIClient
 from rerank_async.client import AsyncRerank
 from rerank_async.errors import RerankError
+from rerank_async.many import RerankMany
+from rerank_async.streaming import RerankStream
 from rerank_async.values.credentials import Credentials
 from rerank_async.values.events import Answered, Event, Failed, Merged, Observer, Queued, Retried, Sent, Throttled
 from rerank_async.values.models import RerankModels
 from rerank_async.values.options import DEFAULT, BatchOptions, LimitOptions, RetryOptions, Timeouts
 from rerank_async.values.parameters import Crypto, RerankParameters, ReturnOptions
+from rerank_async.values.requests import RerankOutcome, RerankRequest
 from rerank_async.values.response import (
     BatchFailure,
     LimitStatus,
@@ -48,10 +51,14 @@ __all__ = [
     "Plan",
     "Queued",
     "RerankError",
+    "RerankMany",
     "RerankModels",
+    "RerankOutcome",
     "RerankParameters",
+    "RerankRequest",
     "RerankResponse",
     "RerankResult",
+    "RerankStream",
     "ResponseStats",
     "Retried",
     "RetryOptions",

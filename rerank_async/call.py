@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import insort
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from rerank_async.policy.wire import encode_body
 from rerank_async.runtime.gate import Permit
 from rerank_async.runtime.tokens import Token
 from rerank_async.values.events import Event, Failed, Merged, Observer, Queued, Retried, Throttled
-from rerank_async.values.response import NO_EXTRA, RerankResponse
+from rerank_async.values.response import NO_EXTRA, RerankResponse, RerankResult
 
 _logger = logging.getLogger("rerank_async")
 _numbers = count(1)
@@ -37,6 +37,8 @@ class Job(NamedTuple):
         echo: Whether the service was asked to echo the texts.
         headers: Of each request, without the token.
         deadline: On the monotonic clock; None: none.
+        flow: With whom it takes turns; None: it is a flow of its own.
+        whole: Whether every score is asked for, whatever ``top_n`` cuts in the end: batches are handed out as they land.
     """
 
     head: Mapping[str, Any]
@@ -47,13 +49,32 @@ class Job(NamedTuple):
     echo: bool
     headers: Mapping[str, str]
     deadline: float | None
+    flow: Hashable | None = None
+    whole: bool = False
 
 
 class Call:
     """Runs one job over a channel, once."""
 
-    def __init__(self, channel: Channel, job: Job, max_lanes: int, observers: Sequence[Observer]) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        job: Job,
+        max_lanes: int,
+        observers: Sequence[Observer],
+        landed: Callable[[tuple[RerankResult, ...]], None] | None = None,
+    ) -> None:
+        """Prepares it.
+
+        Args:
+            channel: What the client shares.
+            job: What to do.
+            max_lanes: Batches under way at once, at most.
+            observers: Hear of what happens.
+            landed: Takes the results of each batch as they come, best first, with indices in the caller's list.
+        """
         self._channel = channel
+        self._landed = landed
         self._job = job
         self._max_lanes = max_lanes
         self._observers = observers
@@ -164,7 +185,7 @@ class Call:
         if stop == start:
             return None
         texts = job.load.texts if stop - start == len(job.load.texts) else job.load.texts[start:stop]
-        top_n = pushed_top_n(job.top_n, stop - start)
+        top_n = None if job.whole else pushed_top_n(job.top_n, stop - start)
         batch = Batch(self._next_number, start, stop - start, ticket, encode_body(job.head, texts, top_n), top_n)
         self._next_start = stop
         self._next_number += 1
@@ -195,6 +216,9 @@ class Call:
                 failure = error
             else:
                 self._done.append((batch.start, result))
+                if self._landed is not None:
+                    job = self._job
+                    self._landed(rank(self._done[-1:], job.load.positions, top_n=None, texts=job.texts))
                 return True
             # Before the permit leaves: a 429 must hold the next one that waits.
             decision = self._decide(batch, permit, failure)

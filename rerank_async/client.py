@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from multidict import CIMultiDict
-
-from rerank_async.api_client import BASE_HEADERS, AsyncAPIClient
+from rerank_async.api_client import AsyncAPIClient
+from rerank_async.arguments import (
+    NO_HEADERS,
+    checked_batching,
+    checked_model,
+    checked_observer,
+    job_of,
+    nothing,
+    request_headers,
+)
 from rerank_async.call import Call, Job
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
-from rerank_async.policy.planning import batches, check_query, load, pushed_top_n, texts_of
-from rerank_async.policy.wire import encode_body, request_head
+from rerank_async.many import RerankMany
+from rerank_async.policy.planning import batches, pushed_top_n
+from rerank_async.policy.wire import encode_body
 from rerank_async.runtime.logs import log_event, wanted
-from rerank_async.values.checks import check_encodable, header_fields, timeout_seconds
+from rerank_async.streaming import RerankStream
+from rerank_async.values.checks import header_fields, timeout_seconds
 from rerank_async.values.contract import RERANK_SPECS_FILTER
 from rerank_async.values.credentials import Credentials, sealed
 from rerank_async.values.events import Observer
 from rerank_async.values.options import DEFAULT, BatchOptions, Default, LimitOptions, RetryOptions, Timeouts
-from rerank_async.values.parameters import Crypto, RerankParameters, ReturnOptions, as_crypto, as_parameters
-from rerank_async.values.response import LimitStatus, ModelSpec, Plan, RerankResponse
+from rerank_async.values.parameters import Crypto, RerankParameters, as_crypto, as_parameters
+from rerank_async.values.requests import RerankRequest
+from rerank_async.values.response import LimitStatus, ModelSpec, Plan, RerankResponse, RerankResult
 
 if TYPE_CHECKING:
     import aiohttp
-
-_NOTHING_WANTED = ReturnOptions()
-_NO_HEADERS: Mapping[str, str] = {}
 
 
 class AsyncRerank:
@@ -83,12 +89,12 @@ class AsyncRerank:
             InvalidArgumentError: Something is missing, contradictory or out of range; the message names it.
         """
         credentials = sealed(credentials)  # so that this frame shows no secret
-        self._model_id = _checked_model(model_id)
+        self._model_id = checked_model(model_id)
         self._params = as_parameters(params)
-        self._batching = _checked_batching(batching)
-        self._observer = _checked_observer(observer)
+        self._batching = checked_batching(batching)
+        self._observer = checked_observer(observer)
         self._timeout: float | Default | None = DEFAULT
-        self._headers = _NO_HEADERS
+        self._headers = NO_HEADERS
         self._owned = api_client is None
         options: dict[str, Any] = {
             "credentials": credentials,
@@ -166,18 +172,69 @@ class AsyncRerank:
             NoAnswerError: No answer, after retries.
             BadAnswerError: Answers that make no sense, after retries.
         """
-        parameters = self._params if params is None else as_parameters(params)
-        job = self._job(query, inputs, parameters, as_crypto(crypto), extra_headers, extra_body)
+        job, parameters = self._job(query, inputs, params, crypto, extra_headers, extra_body)
+        return await self._begin(job, parameters, self._seconds(timeout))
+
+    def stream(
+        self,
+        query: str,
+        inputs: Iterable[str | Mapping[str, Any]],
+        params: RerankParameters | Mapping[str, Any] | None = None,
+        crypto: Crypto | Mapping[str, Any] | None = None,
+        *,
+        timeout: float | Default | None = DEFAULT,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+    ) -> RerankStream:
+        """As `generate`, but hands out the results of each batch as it lands, before the whole is ranked.
+
+            async with client.stream(query, passages) as stream:
+                async for results in stream:  # one tuple for each batch
+                    ...
+                response = await stream.response()  # the ranking that `generate` gives
+
+        The arguments are those of `generate`. ``top_n`` cuts only the response: every score is asked for and handed
+        out. The time of ``timeout`` begins with the ``async with``.
+
+        Raises:
+            InvalidArgumentError: Bad input, at once; the other errors of `generate` come while it is iterated, after
+                everything that had landed.
+        """
+        job, parameters = self._job(query, inputs, params, crypto, extra_headers, extra_body)
         seconds = self._seconds(timeout)
-        channel = self._api_client.channel()
-        if not job.load.texts:
-            return self._nothing(query, parameters)
-        if seconds is not None:
-            job = job._replace(deadline=channel.clock.now() + seconds)
-        observers = () if self._observer is None else (self._observer,)
-        if wanted():
-            observers = (*observers, log_event)
-        return await Call(channel, job, self._api_client.limits.max_concurrency, observers).run()
+        job = job._replace(whole=True)
+        return RerankStream(lambda landed: self._begin(job, parameters, seconds, landed))
+
+    def generate_many(
+        self,
+        requests: Iterable[RerankRequest] | AsyncIterable[RerankRequest],
+        *,
+        ordered: bool = False,
+        max_in_flight: int = 64,
+    ) -> RerankMany:
+        """Runs any number of requests over this client and hands out the outcome of each, in bounded memory.
+
+            async with client.generate_many(requests) as outcomes:
+                async for outcome in outcomes:
+                    if outcome.error is None:
+                        ...
+
+        Args:
+            requests: Any iterable, also an async one; each item is asked for when there is room for it. A plain one is
+                read in the event loop, so it must not block. A generator is closed when the run ends.
+            ordered: Whether outcomes come in the order of the requests; else as they are completed.
+            max_in_flight: How many requests may be under way or wait for their outcome to be taken, at least 1.
+
+        Raises:
+            InvalidArgumentError: An argument is wrong. An error of one request is its outcome and ends nothing.
+        """
+        flow = object()
+
+        async def run(request: RerankRequest) -> RerankResponse:
+            job, parameters = self._job(request.query, request.inputs, request.params, None, None, None)
+            return await self._begin(job._replace(flow=flow), parameters, self._seconds(DEFAULT))
+
+        return RerankMany(run, requests, self._api_client.channel, ordered=ordered, max_in_flight=max_in_flight)
 
     def plan(
         self,
@@ -191,8 +248,7 @@ class AsyncRerank:
         Raises:
             InvalidArgumentError: As `generate`.
         """
-        parameters = self._params if params is None else as_parameters(params)
-        job = self._job(query, inputs, parameters, as_crypto(crypto), None, None)
+        job, _ = self._job(query, inputs, params, crypto, None, None)
         requests = size = 0
         for start, stop in batches(job.load):
             requests += 1
@@ -236,9 +292,9 @@ class AsyncRerank:
         if extra_headers is not None:
             view._headers = {**self._headers, **header_fields(extra_headers)}
         if observer is not DEFAULT:
-            view._observer = _checked_observer(observer)
+            view._observer = checked_observer(observer)
         if batching is not DEFAULT:
-            view._batching = _checked_batching(batching)
+            view._batching = checked_batching(batching)
         return view
 
     async def warm_up(self) -> None:
@@ -274,44 +330,42 @@ class AsyncRerank:
         self,
         query: str,
         inputs: Iterable[str | Mapping[str, Any]],
-        parameters: RerankParameters,
-        crypto: Crypto | None,
+        params: RerankParameters | Mapping[str, Any] | None,
+        crypto: Crypto | Mapping[str, Any] | None,
         extra_headers: Mapping[str, str] | None,
         extra_body: Mapping[str, Any] | None,
-    ) -> Job:
-        query = check_query(query)
-        texts = texts_of(inputs)
-        head = request_head(
-            model_id=self._model_id,
+    ) -> tuple[Job, RerankParameters]:
+        parameters = self._params if params is None else as_parameters(params)
+        job = job_of(
+            self._model_id,
+            self._api_client,
+            self._batching,
             query=query,
-            project_id=self._api_client.project_id,
-            space_id=self._api_client.space_id,
+            inputs=inputs,
             parameters=parameters,
-            crypto=crypto,
+            crypto=as_crypto(crypto),
+            headers=request_headers(self._headers, extra_headers),
             extra_body=extra_body,
         )
-        headers = self._request_headers(extra_headers)
-        wanted_back = parameters.return_options or _NOTHING_WANTED
-        return Job(
-            head=head,
-            load=load(texts, self._batching, head, dedupe=self._batching.dedupe and crypto is None),
-            top_n=wanted_back.top_n,
-            texts=texts if wanted_back.inputs and crypto is None else None,
-            query=query if wanted_back.query and crypto is None else None,
-            echo=bool(wanted_back.inputs and crypto is not None),
-            headers=headers,
-            deadline=None,
-        )
+        return job, parameters
 
-    def _nothing(self, query: str, parameters: RerankParameters) -> RerankResponse:
-        wanted_back = parameters.return_options or _NOTHING_WANTED
-        return RerankResponse(
-            model_id=self._model_id,
-            results=(),
-            created_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            input_token_count=0,
-            query=query if wanted_back.query else None,
-        )
+    def _begin(
+        self,
+        job: Job,
+        parameters: RerankParameters,
+        seconds: float | None,
+        landed: Callable[[tuple[RerankResult, ...]], None] | None = None,
+    ) -> Coroutine[Any, Any, RerankResponse]:
+        """The call, to be awaited; checks at once that the client can be used here."""
+        channel = self._api_client.channel()
+        if not job.load.texts:
+            return nothing(job, parameters)
+        if seconds is not None:
+            job = job._replace(deadline=channel.clock.now() + seconds)
+        observers = () if self._observer is None else (self._observer,)
+        if wanted():
+            observers = (*observers, log_event)
+        return Call(channel, job, self._api_client.limits.max_concurrency, observers, landed).run()
 
     def _seconds(self, timeout: float | Default | None) -> float | None:
         if timeout is DEFAULT:
@@ -319,33 +373,3 @@ class AsyncRerank:
         if timeout is DEFAULT:
             return self._api_client.timeouts.total
         return timeout_seconds(timeout)
-
-    def _request_headers(self, extra: Mapping[str, str] | None) -> Mapping[str, str]:
-        if extra is None and self._headers is _NO_HEADERS:
-            return _HEADERS
-        return {**_HEADERS, **self._headers, **(header_fields(extra) if extra is not None else {})}
-
-
-# As aiohttp wants them, so that they are not converted for each request.
-_HEADERS: Mapping[str, str] = CIMultiDict({**BASE_HEADERS, "Content-Type": "application/json"})
-
-
-def _checked_model(model_id: object) -> str:
-    if not isinstance(model_id, str):
-        raise InvalidTypeError(f"model_id must be a str, not {type(model_id).__name__}", argument="model_id")
-    if not model_id.strip():
-        raise InvalidArgumentError("model_id is empty", argument="model_id")
-    check_encodable(model_id, "model_id", None)
-    return str.__str__(model_id)
-
-
-def _checked_batching(batching: BatchOptions | None) -> BatchOptions:
-    if batching is not None and not isinstance(batching, BatchOptions):
-        raise InvalidTypeError(f"batching must be a BatchOptions, not {type(batching).__name__}", argument="batching")
-    return batching or BatchOptions()
-
-
-def _checked_observer(observer: Observer | None) -> Observer | None:
-    if observer is not None and not callable(observer):
-        raise InvalidTypeError(f"observer must be callable, not {type(observer).__name__}", argument="observer")
-    return observer

@@ -77,7 +77,7 @@ def rank(
         texts: The caller's texts, where the results are to carry them; None: they carry the service's own echo, if
             there is one.
     """
-    if len(batches) == 1 and positions is None:
+    if len(batches) == 1 and positions is None and batches[0][0] == 0:
         only = batches[0][1]
         rows = list(zip(map(neg, only.scores), only.indices, strict=True))
     else:

@@ -17,7 +17,8 @@ _RUNTIME = (*_AUTH, "runtime")
 _EXCHANGE = (*_RUNTIME, "exchange")
 _CALL = (*_EXCHANGE, "call")
 _API_CLIENT = (*_CALL, "api_client")
-_CLIENT = (*_API_CLIENT, "client")
+_HANDOUT = (*_VALUES, "handout")
+_CLIENT = (*_API_CLIENT, "arguments", "handout", "streaming", "many", "client")
 CORE = {
     "errors": (),
     "values": _VALUES,
@@ -27,6 +28,10 @@ CORE = {
     "exchange": _EXCHANGE,
     "call": _CALL,
     "api_client": _API_CLIENT,
+    "arguments": (*_API_CLIENT, "arguments"),
+    "handout": _HANDOUT,
+    "streaming": (*_HANDOUT, "streaming"),
+    "many": (*_HANDOUT, "many"),
     "client": _CLIENT,
     "": _CLIENT,  # the public face
 }
