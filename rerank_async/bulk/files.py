@@ -42,21 +42,26 @@ class JobFiles:
         return cls(path, path if appended else beside["journal"], beside["job.json"], beside["failed.jsonl"])
 
     def there(self) -> list[Path]:
-        """Those that exist."""
-        every = (self.output, self.journal, self.identity, self.failed)
-        return [path for path in dict.fromkeys(every) if path.exists()]
+        """Those that exist. An empty journal does not count: a job may have ended before it said which it is."""
+        found = [path for path in (self.output, self.failed, self.identity) if path.exists() and path != self.journal]
+        return [*found, *([self.journal] if self.journal.exists() and self.journal.stat().st_size else [])]
 
-    def remove(self) -> None:
-        """Removes those that exist.
+    def remove(self, *, but: Path) -> None:
+        """Removes all but one.
 
         Raises:
             OutputError: One cannot be removed.
         """
-        for path in self.there():
-            try:
-                path.unlink()
-            except OSError as exc:
-                raise cannot_write(path, exc) from exc
+        for path in {self.output, self.journal, self.identity, self.failed} - {but}:
+            _remove(path)
+
+    def remove_failed(self) -> None:
+        """Removes the list of failures, whose queries are then wanted again.
+
+        Raises:
+            OutputError: It cannot be removed.
+        """
+        _remove(self.failed)
 
     def check_place(self) -> None:
         """Refuses an output that cannot be one, before anything is sent.
@@ -101,6 +106,13 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
             raise
     except OutputError:
         raise
+    except OSError as exc:
+        raise cannot_write(path, exc) from exc
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
     except OSError as exc:
         raise cannot_write(path, exc) from exc
 

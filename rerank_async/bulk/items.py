@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rerank_async.bulk.errors import BadItemError
@@ -28,7 +28,7 @@ class Item(NamedTuple):
     id: Id
     query: str
     inputs: list[str]
-    names: list[Id | None] | None
+    names: Sequence[Id | None] | None
 
 
 class BadItem(NamedTuple):

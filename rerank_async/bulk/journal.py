@@ -56,6 +56,17 @@ class Journal:
         except OSError as exc:
             raise cannot_write(self.path, exc) from exc
 
+    def clear(self) -> None:
+        """Begins anew.
+
+        Raises:
+            OutputError: The file cannot be written any more.
+        """
+        try:
+            os.ftruncate(self._file, 0)
+        except OSError as exc:
+            raise cannot_write(self.path, exc) from exc
+
     def sync(self) -> None:
         """Waits until the disk has it all.
 

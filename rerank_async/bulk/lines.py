@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -43,6 +44,23 @@ def open_binary(path: str) -> BinaryIO:
         return cast("BinaryIO", gzip.open(path, "rb")) if is_gzip(path) else Path(path).open("rb")
     except (OSError, ValueError) as exc:
         raise SourceError(f"cannot read {path}: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[BinaryIO]:
+    """As `open_binary`; closed behind the block, except standard input.
+
+    Raises:
+        SourceError: It cannot be read, or is damaged.
+    """
+    file = open_binary(path)
+    try:
+        yield file
+    except (OSError, EOFError, zlib.error) as exc:
+        raise SourceError(f"{name_of(path)}: cannot be read: {exc}") from exc
+    finally:
+        if path != STANDARD_INPUT:
+            file.close()
 
 
 def numbered_lines(path: str) -> Iterator[tuple[int, bytes]]:

@@ -1,105 +1,97 @@
-"""TREC runs: a first stage's candidates, query by query, and judgements (qrels)."""
+"""TREC runs, a first stage's candidates query by query, and judgements (qrels)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from rerank_async.bulk.errors import BadItemError, SourceError
-from rerank_async.bulk.items import BadItem, Id, Item
-from rerank_async.bulk.lines import decoded, name_of, numbered_lines
+from rerank_async.bulk.items import BadItem, Item
+from rerank_async.bulk.lines import decoded, name_of, numbered_lines, open_binary, reading
 from rerank_async.bulk.texts import Texts
 
+# The rows of one query: the first, and those behind it that begin with the same word.
+_GROUP = re.compile(rb"(\S++)[ \t][^\n]*+\n(?:\1[ \t][^\n]*+\n)*+")
+_BLOCK = 2**18
+_BOM = b"\xef\xbb\xbf"
+_COLUMNS = 6
+_best_first = itemgetter(0, 1)
 
-class Candidates(NamedTuple):
+
+class Rows(NamedTuple):
     """The rows of one query in a run, which stand together.
 
     Attributes:
         line: The first of them, from 1.
-        query: The query's id.
-        documents: Ids, best first.
-        problem: What is wrong with one of the rows, and its line; None: nothing.
+        query: The query's id, as it stands there.
+        content: All of them.
     """
 
     line: int
-    query: str
-    documents: list[str]
-    problem: tuple[int, str] | None
+    query: bytes
+    content: bytes
 
 
-def read_run(path: str) -> Iterator[Candidates]:
-    """The candidates of each query: ``qid Q0 docid rank score tag``, a row each.
-
-    They are ordered as trec_eval does it, by score, whatever the rank says; rows of equal score by rank, then as they
-    stand.
+def read_groups(path: str) -> Iterator[Rows]:
+    """A run, query by query; blank lines are passed over.
 
     Raises:
         SourceError: The file cannot be read.
     """
-    query, first = "", 0
-    rows: list[tuple[float, float, str]] = []
-    problem: tuple[int, str] | None = None
-    for number, line in numbered_lines(path):
-        try:
-            fields = line.decode().split()
-            name, _, document, rank, score, _ = fields
-            row = (-float(score), float(rank), document)
-            if row[0] != row[0] or row[1] != row[1]:
-                raise ValueError
-        except ValueError:
-            name = line.split(None, 1)[0].decode(errors="replace")
-            row = None
-        if name != query or not first:
-            if first:
-                yield _candidates(first, query, rows, problem)
-            query, first, rows, problem = name, number, [], None
-        if row is not None:
-            rows.append(row)
-        elif problem is None:
-            problem = number, _problem(line)
-    if first:
-        yield _candidates(first, query, rows, problem)
+    held: Rows | None = None
+    for number, content in _whole_lines(path):
+        for rows in _groups(content, number):
+            if held is not None and held.query == rows.query:  # it goes on behind a block, or a blank line
+                gap = b"\n" * (rows.line - held.line - held.content.count(b"\n"))
+                held = Rows(held.line, held.query, held.content + gap + rows.content)
+                continue
+            if held is not None:
+                yield held
+            held = rows
+    if held is not None:
+        yield held
 
 
-def read_run_items(path: str, queries: Texts, corpus: Texts, depth: int | None) -> Iterator[Item | BadItem]:
+def read_run_items(
+    path: str, queries: Texts, corpus: Texts, depth: int | None, skip: Callable[[int], bool]
+) -> Iterator[Item | BadItem]:
     """The queries of a run with their texts.
+
+    The candidates are ordered as trec_eval orders them, by score, whatever the rank says; those of equal score by rank,
+    then as they stand.
 
     Args:
         path: The run.
         queries: The queries' texts.
         corpus: The documents' texts.
         depth: Only the best so many candidates of each query; None: all.
+        skip: Whether the query at a place, from 0, is not wanted, and so not looked up.
 
     Raises:
         SourceError: The file cannot be read.
     """
     name = name_of(path)
-    for at, found in enumerate(read_run(path)):
-        if found.problem is not None:
-            number, words = found.problem
-            yield _bad(at, found, f"{name}, line {number}: {words}", "bad_line", number)
+    for at, rows in enumerate(read_groups(path)):
+        if skip(at):
             continue
-        documents = found.documents if depth is None else found.documents[:depth]
-        if len(set(documents)) < len(documents):
-            again = next(each for place, each in enumerate(documents) if each in documents[:place])
-            yield _bad(
-                at, found, f"{name}: query {found.query} has the document {again} twice", "duplicate_id", found.line
-            )
+        query_id = rows.query.decode(errors="replace")
+        try:
+            documents = _documents(name, rows)[:depth]
+            (query,) = queries.fetch([query_id])
+            if query is None:
+                words = f"{name}, line {rows.line}: {queries.path} lacks query {query_id}"
+                raise BadItemError(words, code="missing_query", line=rows.line)
+            texts: Sequence[str | None] = corpus.fetch(documents)
+            if None in texts:
+                lacking = documents[texts.index(None)]
+                words = f"{name}: query {query_id} names document {lacking}, which {corpus.path} lacks"
+                raise BadItemError(words, code="missing_document", line=rows.line)
+        except BadItemError as exc:
+            yield BadItem(at, exc.line, query_id, exc)
             continue
-        (query,) = queries.fetch([found.query])
-        if query is None:
-            yield _bad(
-                at, found, f"{name}, line {found.line}: {queries.path} lacks query {found.query}", "missing_query"
-            )
-            continue
-        texts = corpus.fetch(documents)
-        if None in texts:
-            lacking = documents[texts.index(None)]
-            words = f"{name}: query {found.query} names document {lacking}, which {corpus.path} lacks"
-            yield _bad(at, found, words, "missing_document")
-            continue
-        names: list[Id | None] = list(documents)
-        yield Item(at, found.line, found.query, query, texts, names)  # type: ignore[arg-type]  # no None is left
+        yield Item(at, rows.line, query_id, query, texts, documents)  # type: ignore[arg-type]  # no None is left
 
 
 def read_scores(path: str) -> dict[str, dict[str, float]]:
@@ -110,17 +102,14 @@ def read_scores(path: str) -> dict[str, dict[str, float]]:
     """
     found: dict[str, dict[str, float]] = {}
     name = name_of(path)
-    for number, line in numbered_lines(path):
-        try:
-            query, _, document, _, score, _ = line.decode().split()
-            of_query = found.setdefault(query, {})
-            if document in of_query:
-                raise SourceError(f"{name}, line {number}: query {query} has the document {document} twice")
-            of_query[document] = float(score)
-        except SourceError:
-            raise
-        except ValueError as exc:
-            raise SourceError(f"{name}, line {number}: {_problem(line)}") from exc
+    for rows in read_groups(path):
+        ids, _, scores = _columns(name, rows)
+        query = rows.query.decode()
+        of_query = found.setdefault(query, {})
+        before = len(of_query)
+        of_query.update(zip(ids, scores, strict=True))
+        if len(of_query) < before + len(ids):
+            raise SourceError(f"{name}, line {rows.line} or behind it: query {query} has a document twice")
     return found
 
 
@@ -147,27 +136,100 @@ def read_qrels(path: str) -> dict[str, dict[str, int]]:
     return found
 
 
-def _candidates(
-    first: int, query: str, rows: list[tuple[float, float, str]], problem: tuple[int, str] | None
-) -> Candidates:
-    rows.sort(key=_order)
-    return Candidates(first, query, [row[2] for row in rows], problem)
+def _whole_lines(path: str) -> Iterator[tuple[int, bytes]]:
+    """The file in pieces that end with a line, each with the number of its first line."""
+    number, rest = 1, b""
+    with reading(path) as file:
+        while block := file.read(_BLOCK):
+            content = rest + block
+            if number == 1:
+                content = content.removeprefix(_BOM)
+            end = content.rfind(b"\n") + 1
+            if end:
+                yield number, content[:end]
+                number += content.count(b"\n", 0, end)
+            rest = content[end:]
+    if rest:
+        yield number, rest + b"\n"
 
 
-def _order(row: tuple[float, float, str]) -> tuple[float, float]:
-    return row[:2]
+def _groups(content: bytes, number: int) -> Iterator[Rows]:
+    at = 0
+    while at < len(content):
+        match = _GROUP.match(content, at)
+        if match is not None:
+            end, query = match.end(), match[1]
+        else:  # a blank line, one that begins with a blank, or one word alone
+            end = content.index(b"\n", at) + 1
+            query = next(iter(content[at:end].split(None, 1)), b"").rstrip()
+        if query:
+            yield Rows(number, query, content[at:end])
+        number += content.count(b"\n", at, end)
+        at = end
 
 
-def _problem(line: bytes) -> str:
+def _columns(name: str, rows: Rows) -> tuple[list[str], list[str], list[float]]:
+    """Documents, ranks and scores, as they stand.
+
+    Raises:
+        BadItemError: A row is not one of a run; the error names its line.
+    """
     try:
-        fields = decoded(line).split()
-    except ValueError as exc:
-        return str(exc)
-    if len(fields) != 6:
-        return f"{len(fields)} fields where 'qid Q0 docid rank score tag' has 6"
-    return "rank and score have to be numbers: 'qid Q0 docid rank score tag'"
+        cells = rows.content.decode().split()
+        scores = list(map(float, cells[4::_COLUMNS]))
+        # Were two rows of wrong lengths to make up for each other, the second column would not be one word.
+        if len(cells) == _COLUMNS * len(scores) and len(set(cells[1::_COLUMNS])) == 1 and sum(scores) == sum(scores):
+            return cells[2::_COLUMNS], cells[3::_COLUMNS], scores
+    except ValueError:
+        pass
+    return _columns_row_by_row(name, rows)
 
 
-def _bad(at: int, found: Candidates, words: str, code: str, line: int | None = None) -> BadItem:
-    number = found.line if line is None else line
-    return BadItem(at, number, found.query, BadItemError(words, code=code, line=number))
+def _columns_row_by_row(name: str, rows: Rows) -> tuple[list[str], list[str], list[float]]:
+    documents, ranks, scores = [], [], []
+    for number, line in enumerate(rows.content.splitlines(), start=rows.line):
+        if not line.strip():
+            continue
+        try:
+            fields = decoded(line).split()
+            if len(fields) != _COLUMNS:
+                raise ValueError(f"{len(fields)} fields where 'qid Q0 docid rank score tag' has {_COLUMNS}")
+            documents.append(fields[2])
+            ranks.append(fields[3])
+            scores.append(_number(fields[4]))
+        except ValueError as exc:
+            raise BadItemError(f"{name}, line {number}: {exc}", line=number) from None
+    return documents, ranks, scores
+
+
+def _documents(name: str, rows: Rows) -> list[str]:
+    """The documents, best first.
+
+    Raises:
+        BadItemError: A row is not one of a run, or a document stands there twice.
+    """
+    documents, ranks, scores = _columns(name, rows)
+    if len(set(documents)) < len(documents):
+        again = next(each for place, each in enumerate(documents) if each in documents[:place])
+        words = f"{name}: query {rows.query.decode()} has the document {again} twice"
+        raise BadItemError(words, code="duplicate_id", line=rows.line)
+    in_order = sorted(scores, reverse=True)
+    if in_order == scores and len(set(scores)) == len(scores):
+        return documents
+    try:
+        order = sorted(zip(map(float.__neg__, scores), map(float, ranks), documents, strict=True), key=_best_first)
+    except ValueError:
+        raise BadItemError(
+            f"{name}: query {rows.query.decode()} has scores that tie, and ranks that are no numbers", line=rows.line
+        ) from None
+    return [document for _, _, document in order]
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError("the score is no number; 'qid Q0 docid rank score tag' is needed") from None
+    if value != value:
+        raise ValueError("the score is NaN, which has no place in a ranking")
+    return value

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +13,14 @@ from rerank_async.bulk.errors import SourceError
 from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import BadItem, Item, read_jsonl
 from rerank_async.bulk.lines import STANDARD_INPUT, name_of, numbered_lines
-from rerank_async.bulk.runs import read_run_items
-from rerank_async.bulk.texts import Texts, open_texts
+from rerank_async.bulk.lookup import open_texts
+from rerank_async.bulk.runs import read_groups, read_run_items
+from rerank_async.bulk.texts import Texts
 from rerank_async.errors import InvalidArgumentError
+
+
+class HaltedError(Exception):
+    """The work was ended by `Source.halt`."""
 
 
 class Survey(NamedTuple):
@@ -63,6 +70,7 @@ class Source:
         self._corpus, self._queries = corpus, queries
         self._depth = depth
         self._texts: list[Texts] = []
+        self._halted = threading.Event()
 
     @property
     def is_run(self) -> bool:
@@ -93,8 +101,12 @@ class Source:
         """
         if self._run and not self._texts:
             assert self._corpus is not None and self._queries is not None  # noqa: PT018, S101 - checked by __init__
-            self._texts.append(open_texts(self._queries))
-            self._texts.append(open_texts(self._corpus))
+            self._texts.append(open_texts(self._queries, check=self._check))
+            self._texts.append(open_texts(self._corpus, check=self._check))
+
+    def halt(self) -> None:
+        """Ends `open` and `survey`, which may run in another thread, soon; they raise `HaltedError`."""
+        self._halted.set()
 
     def close(self) -> None:
         """Closes what `open` opened. Harmless when repeated."""
@@ -118,17 +130,23 @@ class Source:
             digest.update(line)
             digest.update(b"\n")
             count += 1
+            if not count & 63:
+                self._check()
         return Survey(count, digest.hexdigest())
 
-    def items(self) -> Iterator[Item | BadItem]:
+    def items(self, skip: Callable[[int], bool]) -> Iterator[Item | BadItem]:
         """The queries, in the source's order; after `open`.
+
+        Args:
+            skip: Whether the query at a place, from 0, is not wanted. Of a run, which holds no id twice, it is left
+                out; JSON Lines give it all the same, because their ids must be seen.
 
         Raises:
             SourceError: The main file cannot be read any further.
         """
         if self._run:
             queries, corpus = self._texts
-            return read_run_items(self._main, queries, corpus, self._depth)
+            return read_run_items(self._main, queries, corpus, self._depth, skip)
         return read_jsonl(self._main, self._depth)
 
     def identity(self, survey: Survey) -> dict[str, Any]:
@@ -139,21 +157,20 @@ class Source:
             facts[name] = {"name": Path(texts.path).name, "sha256": texts.digest}
         return facts
 
+    def _check(self) -> None:
+        if self._halted.is_set():
+            raise HaltedError
+
     def _count_run(self, digest: Any) -> int:
-        seen = IdSet()
-        count, current = 0, b""
-        for number, line in numbered_lines(self._main):
-            digest.update(line)
-            digest.update(b"\n")
-            query = line.split(None, 1)[0]
-            if query == current:
-                continue
-            current = query
-            count += 1
-            if not seen.add(query):
-                raise SourceError(
-                    f"{self.name}, line {number}: query {query.decode(errors='replace')} stands in two places; bring "
-                    f"its rows together, for example by: sort -s -k1,1 {self.name}"
-                )
-        seen.close()
+        count = 0
+        with contextlib.closing(IdSet()) as seen:
+            for rows in read_groups(self._main):
+                self._check()
+                digest.update(rows.content)
+                count += 1
+                if not seen.add(rows.query):
+                    raise SourceError(
+                        f"{self.name}, line {rows.line}: query {rows.query.decode(errors='replace')} stands in two "
+                        f"places; bring its rows together, for example by: sort -s -k1,1 {self.name}"
+                    )
         return count

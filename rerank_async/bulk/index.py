@@ -1,0 +1,228 @@
+"""Texts of a large file by id: the file stays on the disk, and an index says where the line of each id begins.
+
+The index is a file itself: a head, then a table of slots. A slot is two words of 64 bits: 24 bits of the id's CRC-32
+above the line's place (plus one; a slot of zeros is empty), and the line's bytes. The high bits of the CRC say where to
+look first; the entries lie in its order, each in the first free slot from there. So the table can be written from one
+end to the other after a sort on the disk, needs no memory to build, and is looked up with about two glances at memory
+that the system shares with the file. The line itself has the last word on whether it is the document that was meant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import sqlite3
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
+from pathlib import Path
+from typing import Any, BinaryIO
+from zlib import crc32
+
+from rerank_async.bulk.documents import layout_of, stands_twice
+from rerank_async.bulk.errors import OutputError, SourceError
+from rerank_async.bulk.lines import digest_of
+from rerank_async.bulk.texts import Texts
+
+_HEAD_BYTES = 4096
+_SLOTS_PER_DOCUMENT = 1.7
+_PLACE_BITS = 40
+_PLACE = 2**_PLACE_BITS - 1
+_TAG = 2**24 - 1
+_WORDS_AT_ONCE = 2**17
+_BOM = b"\xef\xbb\xbf"
+_RESIDENT = 48 * 2**20
+"""Bytes of the table that may stay in this process's memory; a larger one is let go of now and then."""
+_FETCHES = 256
+"""After so many fetches. What is let go of stays in the system's cache, from where it comes back as it is needed."""
+
+
+class TextsOnDisk(Texts):
+    """A plain file with an index."""
+
+    def __init__(self, path: str, index: Path, *, keep: bool, built_seconds: float) -> None:
+        """Opens both.
+
+        Args:
+            path: The file.
+            index: The index that `build` made.
+            keep: Whether the index stays when this is closed.
+            built_seconds: How long it took to build.
+        """
+        with index.open("rb") as file:
+            head = json.loads(file.read(_HEAD_BYTES))
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        super().__init__(path, head["sha256"], built_seconds)
+        self._slots: int = head["slots"]
+        self._words = memoryview(self._map)[_HEAD_BYTES:].cast("Q")
+        self._layout = layout_of(path)
+        self._file = os.open(path, os.O_RDONLY)
+        self._index = index
+        self._keep = keep
+        self._fetches = 0
+        self._too_large = len(self._map) > _RESIDENT
+
+    def fetch(self, ids: Sequence[str]) -> Sequence[str | None]:
+        """As the base class says."""
+        self._fetches += 1
+        if self._too_large and self._fetches % _FETCHES == 0:
+            self._map.madvise(mmap.MADV_DONTNEED)
+        words, slots = self._words, self._slots
+        starts, sizes = [], []
+        for crc in map(crc32, map(str.encode, ids)):
+            place = (crc * slots >> 32) * 2
+            tag = crc & _TAG
+            while (word := words[place]) >> _PLACE_BITS != tag and word:
+                place += 2
+            if not word:
+                return [self._text(each) for each in ids]
+            starts.append((word & _PLACE) - 1)
+            sizes.append(words[place + 1])
+        lines = list(map(os.pread, repeat(self._file), sizes, starts))
+        texts = self._layout.texts(lines, ids)
+        return [self._text(each) for each in ids] if texts is None else texts
+
+    def close(self) -> None:
+        """As the base class says; an index that is not to be kept goes."""
+        if self._file < 0:
+            return
+        os.close(self._file)
+        self._file = -1
+        self._words.release()
+        self._map.close()
+        if not self._keep:
+            with contextlib.suppress(OSError):
+                self._index.unlink()
+
+    def _text(self, document: str) -> str | None:
+        """The text of one id, by the slow and sure way."""
+        crc = crc32(document.encode())
+        place = (crc * self._slots >> 32) * 2
+        while word := self._words[place]:
+            if word >> _PLACE_BITS == crc & _TAG:
+                line = os.pread(self._file, self._words[place + 1], (word & _PLACE) - 1)
+                try:
+                    found, text = self._layout.one(line)
+                except ValueError as exc:
+                    raise SourceError(f"{self.path} has changed while it was read: {exc}") from exc
+                if found == document:
+                    return text
+            place += 2
+        return None
+
+
+def is_current(index: Path, stamp: str) -> bool:
+    """Whether there is an index, and it belongs to the file as it is now."""
+    try:
+        with index.open("rb") as file:
+            head = json.loads(file.read(_HEAD_BYTES))
+            return head["stamp"] == stamp and index.stat().st_size == head["bytes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # none, or one that was cut: it is made anew
+
+
+def build(path: str, index: Path, stamp: str, check: Callable[[], object]) -> None:
+    """Writes the index of a plain file.
+
+    Args:
+        path: The file.
+        index: What to write.
+        stamp: What `is_current` compares.
+        check: Called now and then; may raise to end the work.
+
+    Raises:
+        SourceError: The file cannot be read, a line is no document, or an id stands there twice.
+        OutputError: There is no room for the index, or for sorting it.
+    """
+    digest = digest_of(path)
+    try:
+        with contextlib.closing(sqlite3.connect("", isolation_level=None)) as sorting, index.open("wb") as file:
+            for pragma in ("journal_mode = OFF", "synchronous = OFF", "temp_store = FILE", "cache_size = -16000"):
+                sorting.execute(f"PRAGMA {pragma}")
+            sorting.execute("BEGIN")
+            sorting.execute("CREATE TABLE found (crc INTEGER, start INTEGER, size INTEGER)")
+            sorting.executemany("INSERT INTO found VALUES (?, ?, ?)", _places(path, check))
+            (count,) = sorting.execute("SELECT count(*) FROM found").fetchone()
+            slots = int(count * _SLOTS_PER_DOCUMENT) + 1
+            file.write(b" " * _HEAD_BYTES)
+            rows = sorting.execute("SELECT crc, start, size FROM found ORDER BY crc, start")
+            _write_table(file, _each_once(path, rows), slots)
+            head = {"stamp": stamp, "sha256": digest, "slots": slots, "bytes": file.tell()}
+            file.seek(0)
+            file.write(json.dumps(head).encode().ljust(_HEAD_BYTES - 1) + b"\n")
+    except (sqlite3.Error, OSError) as exc:
+        raise OutputError(f"cannot write the index of {path} in {index.parent}: {exc}") from exc
+
+
+def _write_table(file: BinaryIO, rows: Iterator[tuple[int, int, int]], slots: int) -> None:
+    words = array("Q")
+    free = written = 0
+    for crc, start, size in rows:
+        slot = crc * slots >> 32
+        if slot > free:
+            words.frombytes(bytes(16 * (slot - free)))
+            free = slot
+        words.append((crc & _TAG) << _PLACE_BITS | (start + 1))
+        words.append(size)
+        free += 1
+        if len(words) > _WORDS_AT_ONCE:
+            written += len(words)
+            file.write(words.tobytes())
+            words = array("Q")
+    # At least one empty slot behind the last entry ends every search.
+    words.frombytes(bytes(16 * (max(slots, free) + 1 - free)))
+    file.write(words.tobytes())
+
+
+def _places(path: str, check: Callable[[], object]) -> Iterator[tuple[int, int, int]]:
+    """Of each document: the CRC-32 of its id, where its line begins, the line's bytes."""
+    one = layout_of(path).one
+    start = number = 0
+    try:
+        with Path(path).open("rb") as file:
+            for line in file:
+                number += 1
+                if not number & 1023:
+                    check()
+                size = len(line)
+                if number == 1 and line.startswith(_BOM):
+                    line, start, size = line[3:], 3, size - 3
+                if not line.isspace():
+                    yield crc32(one(line)[0].encode()), start, size
+                start += size
+    except OSError as exc:
+        raise SourceError(f"cannot read {path}: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise exc if isinstance(exc, SourceError) else SourceError(f"{path}, line {number}: {exc}") from exc
+
+
+def _each_once(path: str, rows: Iterator[Any]) -> Iterator[tuple[int, int, int]]:
+    """The rows as they come, in the order of their CRC; those with one CRC must be of different ids."""
+    same: list[tuple[int, int, int]] = []
+    for row in rows:
+        if same and same[-1][0] != row[0]:
+            same.clear()
+        same.append(row)
+        if len(same) > 1:
+            _check_different(path, same)
+        yield row
+
+
+def _check_different(path: str, rows: Sequence[tuple[int, int, int]]) -> None:
+    one = layout_of(path).one
+    with Path(path).open("rb") as file:
+        *others, last = [one(os.pread(file.fileno(), size, start))[0] for _, start, size in rows]
+        if last in others:
+            numbers = [_line_number(file, start) for start in (rows[others.index(last)][1], rows[-1][1])]
+            raise stands_twice(path, last, *numbers)
+
+
+def _line_number(file: BinaryIO, start: int) -> int:
+    file.seek(0)
+    number, left = 1, start
+    while left and (block := file.read(min(left, 2**20))):
+        number += block.count(b"\n")
+        left -= len(block)
+    return number

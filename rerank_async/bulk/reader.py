@@ -1,0 +1,91 @@
+"""Reads a job's queries as they are wanted, and leaves out those that are finished."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from rerank_async.bulk.errors import BadItemError
+from rerank_async.bulk.ids import IdSet
+from rerank_async.bulk.items import BadItem, Item
+from rerank_async.bulk.results import id_text
+from rerank_async.bulk.source import Source
+
+SLOW = 0.02
+"""Seconds. A disk that takes longer for one query would hold the event loop up, so the next one is read in a thread."""
+
+
+class Reader:
+    """The queries that are still to be ranked, and those that cannot be.
+
+    Attributes:
+        read: How many queries were read, finished ones included.
+        skipped: How many of them were finished, or had failed, before.
+    """
+
+    def __init__(
+        self, source: Source, is_done: Callable[[int, bytes | None], bool], failed_lines: set[int], thread: Executor
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+            source: Opened.
+            is_done: Whether the query at a place, with an id as JSON (None: not known), is finished.
+            failed_lines: Of queries that failed before and are not taken up again.
+            thread: Where a slow disk is waited for.
+        """
+        self._items = source.items(self._skip)
+        self._is_run = source.is_run
+        self._is_done = is_done
+        self._failed_lines = failed_lines
+        self._seen = IdSet()
+        self._name = source.name
+        self._thread = thread
+        self._slow = True  # a job that is resumed may pass over much before its first query
+        self.read = 0
+        self.skipped = 0
+
+    async def next(self) -> Item | BadItem | None:
+        """The next one; None: that was all.
+
+        Raises:
+            SourceError: The source cannot be read any further.
+        """
+        started = time.perf_counter()
+        if self._slow:
+            found = await asyncio.get_running_loop().run_in_executor(self._thread, self.read_one)
+        else:
+            found = self.read_one()
+        self._slow = time.perf_counter() - started > SLOW
+        return found
+
+    def read_one(self) -> Item | BadItem | None:
+        """As `next`, at once."""
+        for item in self._items:
+            self.read += 1
+            if type(item) is Item:
+                key = id_text(item.id).encode()
+                if not self._seen.add(key):
+                    words = f"{self._name}, line {item.line}: the id {item.id!r} stands in an earlier line too"
+                    item = BadItem(item.at, item.line, item.id, BadItemError(words, code="duplicate_id", line=item.line))
+                elif self._is_done(item.at, key):
+                    self.skipped += 1
+                    continue
+            if item.line in self._failed_lines:
+                self.skipped += 1
+                continue
+            return item
+        return None
+
+    def close(self) -> None:
+        """Forgets everything. Harmless when repeated."""
+        self._seen.close()
+
+    def _skip(self, at: int) -> bool:
+        """Of a run: whether the query at this place need not be looked up."""
+        done = self._is_done(at, None)
+        self.read += done
+        self.skipped += done
+        return done
