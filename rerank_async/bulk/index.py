@@ -1,10 +1,10 @@
 """Texts of a large file by id: the file stays on the disk, and an index says where the line of each id begins.
 
-The index is a file itself: a head, then a table of slots. A slot is two words of 64 bits: 24 bits of the id's CRC-32
-above the line's place (plus one; a slot of zeros is empty), and the line's bytes. The high bits of the CRC say where to
-look first; the entries lie in its order, each in the first free slot from there. So the table can be written from one
-end to the other after a sort on the disk, needs no memory to build, and is looked up with about two glances at memory
-that the system shares with the file. The line itself has the last word on whether it is the document that was meant.
+The index is a file itself: a head, then a table of slots of 64 bits. A slot holds, from the high bits down, where the
+line begins (38), its bytes (14), and the low bits of the id's CRC-32 (12); a slot of zeros is empty. The CRC as a whole
+says where to look first; the entries lie in its order, each in the first free slot from there. So the table is written
+from one end to the other after a sort on the disk, needs no memory to build, and is looked up with about two glances at
+memory that the system shares with the file. The line itself has the last word on whether it is the document meant.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from rerank_async.bulk.lines import digest_of
 from rerank_async.bulk.texts import Texts
 
 _HEAD_BYTES = 4096
-_SLOTS_PER_DOCUMENT = 1.7
-_PLACE_BITS = 40
-_PLACE = 2**_PLACE_BITS - 1
-_TAG = 2**24 - 1
+_SLOTS_PER_DOCUMENT = 2
+_TAG_BITS, _SIZE_BITS, _PLACE_BITS = 12, 14, 38
+_TAG = 2**_TAG_BITS - 1
+_SIZE = 2**_SIZE_BITS - 1
+_LONG = _SIZE  # such a line is read up to its end, as is a longer one
 _WORDS_AT_ONCE = 2**17
+_BLOCK = 2**20
 _BOM = b"\xef\xbb\xbf"
 _RESIDENT = 48 * 2**20
 """Bytes of the table that may stay in this process's memory; a larger one is let go of now and then."""
@@ -70,16 +72,18 @@ class TextsOnDisk(Texts):
         if self._too_large and self._fetches % _FETCHES == 0:
             self._map.madvise(mmap.MADV_DONTNEED)
         words, slots = self._words, self._slots
-        starts, sizes = [], []
+        found = []
         for crc in map(crc32, map(str.encode, ids)):
-            place = (crc * slots >> 32) * 2
-            tag = crc & _TAG
-            while (word := words[place]) >> _PLACE_BITS != tag and word:
-                place += 2
-            if not word:
-                return [self._text(each) for each in ids]
-            starts.append((word & _PLACE) - 1)
-            sizes.append(words[place + 1])
+            place = crc * slots >> 32
+            word = words[place]
+            while (word ^ crc) & _TAG and word:
+                place += 1
+                word = words[place]
+            found.append(word)
+        sizes = [word >> _TAG_BITS & _SIZE for word in found]
+        if 0 in found or max(sizes, default=0) == _LONG:
+            return [self._text(each) for each in ids]
+        starts = [word >> _TAG_BITS + _SIZE_BITS for word in found]
         lines = list(map(os.pread, repeat(self._file), sizes, starts))
         texts = self._layout.texts(lines, ids)
         return [self._text(each) for each in ids] if texts is None else texts
@@ -99,18 +103,29 @@ class TextsOnDisk(Texts):
     def _text(self, document: str) -> str | None:
         """The text of one id, by the slow and sure way."""
         crc = crc32(document.encode())
-        place = (crc * self._slots >> 32) * 2
+        place = crc * self._slots >> 32
         while word := self._words[place]:
-            if word >> _PLACE_BITS == crc & _TAG:
-                line = os.pread(self._file, self._words[place + 1], (word & _PLACE) - 1)
+            if word & _TAG == crc & _TAG:
+                line = _line_at(self._file, word)
                 try:
                     found, text = self._layout.one(line)
                 except ValueError as exc:
                     raise SourceError(f"{self.path} has changed while it was read: {exc}") from exc
                 if found == document:
                     return text
-            place += 2
+            place += 1
         return None
+
+
+def _line_at(file: int, word: int) -> bytes:
+    """The line that a slot points to."""
+    start, size = word >> _TAG_BITS + _SIZE_BITS, word >> _TAG_BITS & _SIZE
+    if size < _LONG:
+        return os.pread(file, size, start)
+    line = b""
+    while (end := line.find(b"\n")) < 0 and (block := os.pread(file, _BLOCK, start + len(line))):
+        line += block
+    return line if end < 0 else line[:end]
 
 
 def is_current(index: Path, stamp: str) -> bool:
@@ -136,6 +151,8 @@ def build(path: str, index: Path, stamp: str, check: Callable[[], object]) -> No
         SourceError: The file cannot be read, a line is no document, or an id stands there twice.
         OutputError: There is no room for the index, or for sorting it.
     """
+    if Path(path).stat().st_size >= 2**_PLACE_BITS:
+        raise SourceError(f"{path} is over {2**_PLACE_BITS // 10**9} GB, which an index cannot tell apart; split it")
     digest = digest_of(path)
     try:
         with contextlib.closing(sqlite3.connect("", isolation_level=None)) as sorting, index.open("wb") as file:
@@ -145,7 +162,7 @@ def build(path: str, index: Path, stamp: str, check: Callable[[], object]) -> No
             sorting.execute("CREATE TABLE found (crc INTEGER, start INTEGER, size INTEGER)")
             sorting.executemany("INSERT INTO found VALUES (?, ?, ?)", _places(path, check))
             (count,) = sorting.execute("SELECT count(*) FROM found").fetchone()
-            slots = int(count * _SLOTS_PER_DOCUMENT) + 1
+            slots = count * _SLOTS_PER_DOCUMENT + 1
             file.write(b" " * _HEAD_BYTES)
             rows = sorting.execute("SELECT crc, start, size FROM found ORDER BY crc, start")
             _write_table(file, _each_once(path, rows), slots)
@@ -158,21 +175,19 @@ def build(path: str, index: Path, stamp: str, check: Callable[[], object]) -> No
 
 def _write_table(file: BinaryIO, rows: Iterator[tuple[int, int, int]], slots: int) -> None:
     words = array("Q")
-    free = written = 0
+    free = 0
     for crc, start, size in rows:
         slot = crc * slots >> 32
         if slot > free:
-            words.frombytes(bytes(16 * (slot - free)))
+            words.frombytes(bytes(8 * (slot - free)))
             free = slot
-        words.append((crc & _TAG) << _PLACE_BITS | (start + 1))
-        words.append(size)
+        words.append((start << _SIZE_BITS | min(size, _LONG)) << _TAG_BITS | crc & _TAG)
         free += 1
         if len(words) > _WORDS_AT_ONCE:
-            written += len(words)
             file.write(words.tobytes())
             words = array("Q")
     # At least one empty slot behind the last entry ends every search.
-    words.frombytes(bytes(16 * (max(slots, free) + 1 - free)))
+    words.frombytes(bytes(8 * (max(slots, free) + 1 - free)))
     file.write(words.tobytes())
 
 

@@ -54,9 +54,9 @@ class Ledger(ABC):
     def fail(self, at: int, line: int, name: Id | None, error: Exception) -> None:
         """Takes a query that failed for good."""
 
-    def behind(self) -> int:
-        """Of results that have to come in order: the place that is waited for."""
-        return 0
+    def takes(self, at: int, ahead: int) -> bool:  # noqa: ARG002 - of those that keep an order
+        """Whether the query at a place may begin: results that have to come in order may be ``ahead`` places ahead."""
+        return True
 
     def finish(self) -> None:
         """Every query is finished or failed: writes the output."""
@@ -242,9 +242,9 @@ class StreamLedger(Ledger):
         self._put(at, b"")
         self.failed += 1
 
-    def behind(self) -> int:
+    def takes(self, at: int, ahead: int) -> bool:
         """As the base class says."""
-        return self._next if self._ordered else 0
+        return not self._ordered or at - self._next <= ahead
 
     def _put(self, at: int, line: bytes) -> None:
         if not self._ordered:

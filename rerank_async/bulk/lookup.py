@@ -19,7 +19,7 @@ IN_MEMORY = 16 * 2**20
 """Bytes up to which a plain file is held in memory."""
 SUFFIX = ".rerank-index"
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def open_texts(path: str, *, in_memory: int = IN_MEMORY, check: Callable[[], object] = lambda: None) -> Texts:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from rerank_async.bulk.errors import BadItemError
+from rerank_async.bulk.errors import BadItemError, SourceError
 from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import BadItem, Item
 from rerank_async.bulk.results import id_text
 from rerank_async.bulk.source import Source
 
-SLOW = 0.02
-"""Seconds. A disk that takes longer for one query would hold the event loop up, so the next one is read in a thread."""
+SLOW = 0.05
+"""Seconds. A disk that takes longer for one helping would hold the event loop up, so the next one is read in a thread."""
+HELPING = 32
+"""Queries read in one go: alternating between reading and sending costs more than either."""
+HELPING_CHARACTERS = 2**21
+"""After so many characters a helping ends sooner."""
 
 
 class Reader:
@@ -44,6 +49,9 @@ class Reader:
         self._name = source.name
         self._thread = thread
         self._slow = True  # a job that is resumed may pass over much before its first query
+        self._helping: deque[Item | BadItem] = deque()
+        self._ended = False
+        self._problem: SourceError | None = None
         self.read = 0
         self.skipped = 0
 
@@ -53,17 +61,37 @@ class Reader:
         Raises:
             SourceError: The source cannot be read any further.
         """
-        started = time.perf_counter()
-        if self._slow:
-            found = await asyncio.get_running_loop().run_in_executor(self._thread, self.read_one)
-        else:
-            found = self.read_one()
-        self._slow = time.perf_counter() - started > SLOW
-        return found
+        if not self._helping and not self._ended:
+            started = time.perf_counter()
+            if self._slow:
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._read_helping)
+            else:
+                self._read_helping()
+            self._slow = time.perf_counter() - started > SLOW
+        if self._helping:
+            return self._helping.popleft()
+        if self._problem is not None:
+            raise self._problem
+        return None
+
+    def _read_helping(self) -> None:
+        characters = 0
+        try:
+            while len(self._helping) < HELPING and characters < HELPING_CHARACTERS:
+                item = self.read_one()
+                if item is None:
+                    self._ended = True
+                    return
+                self._helping.append(item)
+                if type(item) is Item:
+                    characters += sum(map(len, item.inputs))
+        except SourceError as exc:  # what was read before it comes first
+            self._ended, self._problem = True, exc
 
     def read_one(self) -> Item | BadItem | None:
-        """As `next`, at once."""
-        for item in self._items:
+        """The next one, at once; None: that was all."""
+        for found in self._items:
+            item = found
             self.read += 1
             if type(item) is Item:
                 key = id_text(item.id).encode()

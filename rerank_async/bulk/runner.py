@@ -148,7 +148,7 @@ class Runner:
     async def _wanted(self) -> AsyncGenerator[RerankRequest, None]:
         """The requests, as there is room for them; each carries its query of the source, and how often that failed."""
         clear = self.watch.clear
-        most_ahead = _AHEAD * self._settings.max_in_flight
+        ahead = _AHEAD * self._settings.max_in_flight
         next_one: Item | None = None
         while not self.stopping:
             if not clear.is_set():
@@ -156,11 +156,11 @@ class Runner:
             elif self._again:
                 yield self._request(*self._again.popleft())
             elif next_one is not None:
-                if next_one.at - self._ledger.behind() > most_ahead:
-                    await self._landing()
-                else:
+                if self._ledger.takes(next_one.at, ahead):
                     yield self._request(next_one, 0)
                     next_one = None
+                else:
+                    await self._landing()
             elif (found := await self._reader.next()) is None:
                 if not self._flying and not self._doubtful and not self._again:
                     return
