@@ -52,9 +52,7 @@ class JsonLayout(Layout):
             found = [value["text"] for value in values]
             titles = [value.get("title") for value in values]
             if any(titles):
-                found = [
-                    _joined(title, text) if title else text for title, text in zip(titles, found, strict=True)
-                ]
+                found = [_joined(title, text) if title else text for title, text in zip(titles, found, strict=True)]
             "".join(found)  # refuses what is no string
         except (ValueError, KeyError, AttributeError, TypeError):
             return None

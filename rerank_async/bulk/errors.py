@@ -1,12 +1,12 @@
 """The errors of bulk jobs.
 
-    RerankError
-    └── BulkError                       the root
-        ├── SourceError   (ValueError)  a file that is read cannot be used
-        │   └── BadItemError            one query of it cannot be sent
-        ├── JobError      (ValueError)  the job cannot be begun or resumed as asked
-        ├── OutputError   (OSError)     something cannot be written
-        └── JobStoppedError             the service ended the job: an outage, a dead credential, a spent quota
+RerankError
+└── BulkError                       the root
+    ├── SourceError   (ValueError)  a file that is read cannot be used
+    │   └── BadItemError            one query of it cannot be sent
+    ├── JobError      (ValueError)  the job cannot be begun or resumed as asked
+    ├── OutputError   (OSError)     something cannot be written
+    └── JobStoppedError             the service ended the job: an outage, a dead credential, a spent quota
 """
 
 from __future__ import annotations

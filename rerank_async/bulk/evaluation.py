@@ -176,7 +176,9 @@ def _measured(qrels: Qrels, run: Run, parsed: Sequence[Any], names: Sequence[str
     # Of an empty run not every provider of ir-measures gives zeros.
     known = {query: dict(documents) for query, documents in run.items() if query in qrels and documents}
     if known:
-        for metric in ir_measures.iter_calc(list(parsed), {query: dict(grades) for query, grades in qrels.items()}, known):
+        for metric in ir_measures.iter_calc(
+            list(parsed), {query: dict(grades) for query, grades in qrels.items()}, known
+        ):
             found[name_of_measure[metric.measure]][metric.query_id] = float(metric.value)
     return found
 

@@ -66,15 +66,21 @@ def check_same(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
         JobError: Something differs; the message says what was and what is.
     """
     for name, words in _WORDS.items():
-        was, is_now = then.get(name), now.get(name)
-        if was == is_now:
+        was: Any = then.get(name)
+        is_now: Any = now.get(name)
+        if was == is_now or (_is_file(was) and _is_file(is_now) and was["sha256"] == is_now["sha256"]):
             continue
-        if isinstance(was, dict) and isinstance(is_now, dict) and "sha256" in was and "sha256" in is_now:
+        if _is_file(was) and _is_file(is_now):
             change = f"{words} has changed since the job began ({was['name']}: its SHA-256 is another)"
         else:
-            change = f"{words} was {json.dumps(was, ensure_ascii=False)}, now it is {json.dumps(is_now, ensure_ascii=False)}"
+            change = (
+                f"{words} was {json.dumps(was, ensure_ascii=False)}, now it is {json.dumps(is_now, ensure_ascii=False)}"
+            )
         raise JobError(
             f"{path} is of another job: {change}. Undo that to go on, choose another output, or begin anew with "
             "--overwrite"
         )
 
+
+def _is_file(fact: Any) -> bool:
+    return isinstance(fact, dict) and "sha256" in fact

@@ -133,7 +133,7 @@ def is_current(index: Path, stamp: str) -> bool:
     try:
         with index.open("rb") as file:
             head = json.loads(file.read(_HEAD_BYTES))
-            return head["stamp"] == stamp and index.stat().st_size == head["bytes"]
+            return bool(head["stamp"] == stamp and index.stat().st_size == head["bytes"])
     except (OSError, ValueError, KeyError, TypeError):
         return False  # none, or one that was cut: it is made anew
 
@@ -197,13 +197,14 @@ def _places(path: str, check: Callable[[], object]) -> Iterator[tuple[int, int, 
     start = number = 0
     try:
         with Path(path).open("rb") as file:
+            if file.read(len(_BOM)) == _BOM:
+                start = len(_BOM)
+            file.seek(start)
             for line in file:
                 number += 1
                 if not number & 1023:
                     check()
                 size = len(line)
-                if number == 1 and line.startswith(_BOM):
-                    line, start, size = line[3:], 3, size - 3
                 if not line.isspace():
                     yield crc32(one(line)[0].encode()), start, size
                 start += size

@@ -56,16 +56,25 @@ def read_jsonl(path: str, depth: int | None) -> Iterator[Item | BadItem]:
         try:
             value = json_object(line, "'query' and 'inputs'")
             found_id = _id_of(value.get("id", number), "id")
-            query, inputs = value.get("query"), value.get("inputs")
-            if type(query) is not str:
-                raise ValueError(_not_a("query", query, "string", value))
-            if type(inputs) is not list:
-                raise ValueError(_not_a("inputs", inputs, "array", value))
-            texts, names = _candidates(inputs if depth is None else inputs[:depth])
+            query, (texts, names) = _query_of(value), _candidates(_inputs_of(value)[:depth])
         except ValueError as exc:
             yield BadItem(at, number, found_id, BadItemError(f"{name}, line {number}: {exc}", line=number))
             continue
         yield Item(at, number, found_id, query, texts, names)
+
+
+def _query_of(value: dict[str, Any]) -> str:
+    query = value.get("query")
+    if type(query) is not str:
+        raise ValueError(_not_a("query", query, "string", value))
+    return query
+
+
+def _inputs_of(value: dict[str, Any]) -> list[Any]:
+    inputs = value.get("inputs")
+    if type(inputs) is not list:
+        raise ValueError(_not_a("inputs", inputs, "array", value))
+    return inputs
 
 
 def _candidates(inputs: list[Any]) -> tuple[list[str], list[Id | None] | None]:
@@ -73,10 +82,12 @@ def _candidates(inputs: list[Any]) -> tuple[list[str], list[Id | None] | None]:
         return inputs, None
     texts: list[str] = []
     names: list[Id | None] = []
+    text: Any
     for index, item in enumerate(inputs):
         where = f"inputs[{index}]"
+        name: Id | None = None
         if type(item) is str:
-            text, name = item, None
+            text = item
         elif type(item) is not dict:
             raise ValueError(f"{where} is a JSON {kind_of(item)}, not a string or an object with 'text'")
         else:

@@ -26,7 +26,7 @@ _logger = logging.getLogger("rerank_async")
 
 
 class BulkJob(Handout[QueryDone]):
-    """A job, made by `rerank_async.bulk.rerank_file`. It runs once, in one of two ways:
+    """A job, made by `rerank_async.bulk.rerank_file`. It runs once, in one of two ways.
 
         summary = await job
 
@@ -150,9 +150,7 @@ class BulkJob(Handout[QueryDone]):
         self._source.open()
         survey = self._source.survey()
         facts = {**self._identity, **self._source.identity(survey)}
-        self._ledger.open(
-            facts, resume=resume, overwrite=settings.overwrite, retry_failed=settings.retry_failed
-        )
+        self._ledger.open(facts, resume=resume, overwrite=settings.overwrite, retry_failed=settings.retry_failed)
         return survey
 
     def _close(self) -> None:

@@ -58,7 +58,7 @@ class Ledger(ABC):
         """Whether the query at a place may begin: results that have to come in order may be ``ahead`` places ahead."""
         return True
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027 - a stream needs nothing
         """Every query is finished or failed: writes the output."""
 
     @property
@@ -66,7 +66,7 @@ class Ledger(ABC):
         """The file that lists what failed, if something did."""
         return None
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - likewise
         """Lets go of everything. Harmless when repeated."""
 
 
@@ -130,7 +130,7 @@ class FileLedger(Ledger):
         self._journal.append((self._results.line if self._appended else self._results.record)(item, results))
         self.done += 1
 
-    def fail(self, at: int, line: int, name: Id | None, error: Exception) -> None:
+    def fail(self, at: int, line: int, name: Id | None, error: Exception) -> None:  # noqa: ARG002
         """As the base class says.
 
         Raises:
@@ -178,7 +178,7 @@ class FileLedger(Ledger):
                 "output, or begin anew with --overwrite"
             )
         what = "is there" if then is None or then["finished"] else "is of a job that was not finished"
-        raise JobError(f"{there[0]} {what}: --resume goes on with it, --overwrite begins anew")
+        raise JobError(f"{self._files.output} {what}: --resume goes on with it, --overwrite begins anew")
 
     def _read_back(self) -> None:
         if self._appended:

@@ -42,9 +42,7 @@ class BulkPlan(NamedTuple):
         return {**self._asdict(), "seconds": round(self.seconds, 3), "index_seconds": round(self.index_seconds, 3)}
 
 
-def plan_of(
-    client: AsyncRerank, items: Iterable[Item | BadItem], built_seconds: Callable[[], float]
-) -> BulkPlan:
+def plan_of(client: AsyncRerank, items: Iterable[Item | BadItem], built_seconds: Callable[[], float]) -> BulkPlan:
     """Adds up the plans of all queries."""
     queries = inputs = unique = requests = size = problems = 0
     first: list[str] = []

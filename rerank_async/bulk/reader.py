@@ -97,7 +97,9 @@ class Reader:
                 key = id_text(item.id).encode()
                 if not self._seen.add(key):
                     words = f"{self._name}, line {item.line}: the id {item.id!r} stands in an earlier line too"
-                    item = BadItem(item.at, item.line, item.id, BadItemError(words, code="duplicate_id", line=item.line))
+                    item = BadItem(
+                        item.at, item.line, item.id, BadItemError(words, code="duplicate_id", line=item.line)
+                    )
                 elif self._is_done(item.at, key):
                     self.skipped += 1
                     continue

@@ -169,13 +169,10 @@ def places_of(journal: Path) -> Places:
     """
     places = Places()
     for number, (start, line) in enumerate(read_back(journal), start=1):
-        try:
-            if not line.startswith(b'{"at":') or not line.endswith(b"}\n"):
-                raise ValueError
-            at = int(line[6 : line.index(b",")])
-        except ValueError:
-            raise spoilt(journal, number) from None
-        places.add(at, start)
+        at = line[6 : line.find(b",")]
+        if not line.startswith(b'{"at":') or not at.isdigit() or not line.endswith(b"}\n"):
+            raise spoilt(journal, number)
+        places.add(int(at), start)
     return places
 
 

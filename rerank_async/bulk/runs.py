@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import NamedTuple
 
 from rerank_async.bulk.errors import BadItemError, SourceError
 from rerank_async.bulk.items import BadItem, Item
-from rerank_async.bulk.lines import decoded, name_of, numbered_lines, open_binary, reading
+from rerank_async.bulk.lines import decoded, name_of, numbered_lines, reading
 from rerank_async.bulk.texts import Texts
 
 # The rows of one query: the first, and those behind it that begin with the same word.
@@ -79,19 +80,11 @@ def read_run_items(
         query_id = rows.query.decode(errors="replace")
         try:
             documents = _documents(name, rows)[:depth]
-            (query,) = queries.fetch([query_id])
-            if query is None:
-                words = f"{name}, line {rows.line}: {queries.path} lacks query {query_id}"
-                raise BadItemError(words, code="missing_query", line=rows.line)
-            texts: Sequence[str | None] = corpus.fetch(documents)
-            if None in texts:
-                lacking = documents[texts.index(None)]
-                words = f"{name}: query {query_id} names document {lacking}, which {corpus.path} lacks"
-                raise BadItemError(words, code="missing_document", line=rows.line)
+            query, texts = _looked_up(name, rows, query_id, documents, queries, corpus)
         except BadItemError as exc:
             yield BadItem(at, exc.line, query_id, exc)
             continue
-        yield Item(at, rows.line, query_id, query, texts, documents)  # type: ignore[arg-type]  # no None is left
+        yield Item(at, rows.line, query_id, query, texts, documents)
 
 
 def read_scores(path: str) -> dict[str, dict[str, float]]:
@@ -178,7 +171,7 @@ def _columns(name: str, rows: Rows) -> tuple[list[str], list[str], list[float]]:
         cells = rows.content.decode().split()
         scores = list(map(float, cells[4::_COLUMNS]))
         # Were two rows of wrong lengths to make up for each other, the second column would not be one word.
-        if len(cells) == _COLUMNS * len(scores) and len(set(cells[1::_COLUMNS])) == 1 and sum(scores) == sum(scores):
+        if len(cells) == _COLUMNS * len(scores) and len(set(cells[1::_COLUMNS])) == 1 and not math.isnan(sum(scores)):
             return cells[2::_COLUMNS], cells[3::_COLUMNS], scores
     except ValueError:
         pass
@@ -191,15 +184,46 @@ def _columns_row_by_row(name: str, rows: Rows) -> tuple[list[str], list[str], li
         if not line.strip():
             continue
         try:
-            fields = decoded(line).split()
-            if len(fields) != _COLUMNS:
-                raise ValueError(f"{len(fields)} fields where 'qid Q0 docid rank score tag' has {_COLUMNS}")
-            documents.append(fields[2])
-            ranks.append(fields[3])
-            scores.append(_number(fields[4]))
+            document, rank, score = _row(line)
         except ValueError as exc:
             raise BadItemError(f"{name}, line {number}: {exc}", line=number) from None
+        documents.append(document)
+        ranks.append(rank)
+        scores.append(score)
     return documents, ranks, scores
+
+
+def _row(line: bytes) -> tuple[str, str, float]:
+    fields = decoded(line).split()
+    if len(fields) != _COLUMNS:
+        raise ValueError(f"{len(fields)} fields where 'qid Q0 docid rank score tag' has {_COLUMNS}")
+    try:
+        score = float(fields[4])
+    except ValueError:
+        raise ValueError("the score is no number; 'qid Q0 docid rank score tag' is needed") from None
+    if math.isnan(score):
+        raise ValueError("the score is NaN, which has no place in a ranking")
+    return fields[2], fields[3], score
+
+
+def _looked_up(
+    name: str, rows: Rows, query_id: str, documents: list[str], queries: Texts, corpus: Texts
+) -> tuple[str, list[str]]:
+    """The texts of a query and of its documents.
+
+    Raises:
+        BadItemError: One is not there.
+    """
+    (query,) = queries.fetch([query_id])
+    if query is None:
+        words = f"{name}, line {rows.line}: {queries.path} lacks query {query_id}"
+        raise BadItemError(words, code="missing_query", line=rows.line)
+    texts = corpus.fetch(documents)
+    if None in texts:
+        lacking = documents[texts.index(None)]
+        words = f"{name}, line {rows.line}: query {query_id} names document {lacking}, which {corpus.path} lacks"
+        raise BadItemError(words, code="missing_document", line=rows.line)
+    return query, texts  # type: ignore[return-value]  # no None is left
 
 
 def _documents(name: str, rows: Rows) -> list[str]:
@@ -223,13 +247,3 @@ def _documents(name: str, rows: Rows) -> list[str]:
             f"{name}: query {rows.query.decode()} has scores that tie, and ranks that are no numbers", line=rows.line
         ) from None
     return [document for _, _, document in order]
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError("the score is no number; 'qid Q0 docid rank score tag' is needed") from None
-    if value != value:
-        raise ValueError("the score is NaN, which has no place in a ranking")
-    return value

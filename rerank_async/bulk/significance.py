@@ -34,7 +34,7 @@ def randomisation_test(differences: Sequence[float], permutations: int = PERMUTA
     bound = abs(sum(signed)) - _SLACK * sum(map(abs, signed))
     tables = [_sums(signed[start : start + _GROUP]) for start in range(0, len(signed), _GROUP)]
     if len(signed) < permutations.bit_length():
-        ways = 2 ** len(signed)
+        ways = 1 << len(signed)
         hits = sum(abs(_sum(tables, number.to_bytes(len(tables), "little"))) >= bound for number in range(ways))
         return hits / ways
     draw = Random(_SEED).randbytes  # noqa: S311 - statistics, not secrets
@@ -47,7 +47,7 @@ def _sums(numbers: Sequence[float]) -> list[float]:
     sums = [0.0]
     for number in numbers:
         sums = [total + number for total in sums] + [total - number for total in sums]
-    return sums * (2**_GROUP // len(sums))
+    return sums * ((1 << _GROUP) // len(sums))
 
 
 def _sum(tables: Sequence[Sequence[float]], signs: bytes) -> float:

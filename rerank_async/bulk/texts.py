@@ -27,7 +27,7 @@ class Texts(ABC):
     def fetch(self, ids: Sequence[str]) -> Sequence[str | None]:
         """The text of each id, in order; None: there is none."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most hold nothing open
         """Closes what is open. Harmless when repeated."""
 
 
