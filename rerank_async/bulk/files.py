@@ -38,7 +38,7 @@ class JobFiles:
     def of(cls, output: str, *, appended: bool) -> JobFiles:
         """The files beside an output; ``appended``: the output is its own journal."""
         path = Path(output)
-        beside = {name: path.with_name(f"{path.name}.{name}") for name in ("journal", "job.json", "failed.jsonl")}
+        beside = {name: path.parent / f"{path.name}.{name}" for name in ("journal", "job.json", "failed.jsonl")}
         return cls(path, path if appended else beside["journal"], beside["job.json"], beside["failed.jsonl"])
 
     def there(self) -> list[Path]:

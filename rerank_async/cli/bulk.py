@@ -17,7 +17,7 @@ import click
 
 from rerank_async.cli.connection import Target, access
 from rerank_async.cli.exits import TABLE, Exit, InputError, note
-from rerank_async.cli.output import write_json
+from rerank_async.cli.output import leave_pipe, write_json
 from rerank_async.values.models import RerankModels
 from rerank_async.values.options import LimitOptions
 from rerank_async.values.parameters import RerankParameters, ReturnOptions, as_parameters
@@ -131,7 +131,13 @@ def bulk(**options: Any) -> None:
         return
     gc.freeze()
     gc.set_threshold(*_FEWER_COLLECTIONS)
-    summary, interrupted = asyncio.run(_ranked(wish))
+    try:
+        summary, interrupted = asyncio.run(_ranked(wish))
+    except OSError as exc:
+        if not isinstance(exc.__cause__, BrokenPipeError):
+            raise
+        leave_pipe()  # whoever reads standard output has seen enough
+        return
     _show_summary(summary, wish)
     if interrupted:
         raise click.exceptions.Exit(Exit.INTERRUPTED)
