@@ -6,7 +6,7 @@ DATA   ?=
 JOBS   ?= 2
 INTEROP ?= .venv-interop
 
-.PHONY: help demo test lint type format bench interop serve test-data clean
+.PHONY: help demo test lint type format bench bench-bulk interop serve test-data clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make lint|type|format   one of them alone"
 	@echo "make interop    three other clients from PyPI against the local server: their rankings against ours"
 	@echo "make bench      client CPU per call as a ratio to bare aiohttp, import time, pacing"
+	@echo "make bench-bulk  bulk jobs: CPU, memory, kill -9, use of the limit; minutes"
 	@echo "make serve      the local server, until Ctrl-C"
 	@echo "make test-data DATA=FOLDER   BEIR folders: HTTP ranking against direct ranking, nDCG@10"
 
@@ -58,6 +59,9 @@ test: $(VENV)/.dev lint type
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
+
+bench-bulk: $(VENV)/.dev
+	$(BIN)/python benchmarks/bulk.py
 
 # Each client has a virtual environment of its own, made anew when its pinned versions change.
 $(INTEROP)/%/.made: tests/interop/requirements/%.txt | $(BIN)/pip

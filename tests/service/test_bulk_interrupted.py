@@ -66,10 +66,12 @@ class Killer:
         self.process = None
         self.number = signal.SIGKILL
         self.at = None
+        self.reached = asyncio.Event()
 
     def __call__(self, seen):
         if self.at is not None and seen.number >= self.at:
             self.at = None
+            self.reached.set()
             self.process.send_signal(self.number)
         return honest(seen)
 
@@ -181,8 +183,7 @@ async def test_a_service_that_is_gone_for_too_long_stops_the_job_and_fails_no_qu
         right = await undisturbed(source, out, ("--ordered",), server)
         killer.number = signal.SIGSTOP
         process = asyncio.create_task(killer.run(server, source, out, "--ordered", "--max-outage", "0", after=50))
-        while killer.at is None or len(server.seen) < killer.at:  # noqa: ASYNC110 - of a service, which has no events
-            await asyncio.sleep(0.01)
+        await killer.reached.wait()
     killer.process.send_signal(signal.SIGCONT)  # nobody listens any more
     ran = await process
     assert ran.code == Exit.SERVICE
@@ -277,4 +278,3 @@ async def test_a_reader_of_the_pipe_that_has_seen_enough_is_no_error(source):
         ran = await commands.run(server=server, command=("bash", "-c", line))
         assert (ran.code, len(ran.rows)) == (0, 1)
         assert "Traceback" not in ran.err
-
