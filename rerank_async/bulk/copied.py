@@ -11,7 +11,7 @@ from typing import Any
 from rerank_async.bulk.documents import documents_of, stands_twice
 from rerank_async.bulk.errors import OutputError
 from rerank_async.bulk.lines import digest_of
-from rerank_async.bulk.texts import Texts
+from rerank_async.bulk.texts import Texts, found_of
 
 _AT_ONCE = 500  # names in one query; SQLite takes 999 in its oldest versions that Python accepts
 
@@ -28,14 +28,14 @@ class TextsCopied(Texts):
         meta = dict(self._connection.execute("SELECT name, value FROM meta"))
         super().__init__(path, meta["sha256"], built_seconds)
 
-    def fetch(self, ids: Sequence[str]) -> Sequence[str | None]:
+    def fetch(self, ids: Sequence[str]) -> list[str]:
         """As the base class says."""
         found: dict[str, str] = {}
         for start in range(0, len(ids), _AT_ONCE):
             part = ids[start : start + _AT_ONCE]
             marks = ",".join("?" * len(part))
             found.update(self._connection.execute(f"SELECT id, text FROM texts WHERE id IN ({marks})", part))  # noqa: S608 - only marks
-        return list(map(found.get, ids))
+        return found_of(found, ids)
 
     def close(self) -> None:
         """As the base class says; a copy that is not to be kept goes."""

@@ -24,7 +24,7 @@ from zlib import crc32
 from rerank_async.bulk.documents import layout_of, stands_twice
 from rerank_async.bulk.errors import OutputError, SourceError
 from rerank_async.bulk.lines import digest_of
-from rerank_async.bulk.texts import Texts
+from rerank_async.bulk.texts import LackingError, Texts
 
 _HEAD_BYTES = 4096
 _SLOTS_PER_DOCUMENT = 2
@@ -66,7 +66,7 @@ class TextsOnDisk(Texts):
         self._fetches = 0
         self._too_large = len(self._map) > _RESIDENT
 
-    def fetch(self, ids: Sequence[str]) -> Sequence[str | None]:
+    def fetch(self, ids: Sequence[str]) -> list[str]:
         """As the base class says."""
         self._fetches += 1
         if self._too_large and self._fetches % _FETCHES == 0:
@@ -100,7 +100,7 @@ class TextsOnDisk(Texts):
             with contextlib.suppress(OSError):
                 self._index.unlink()
 
-    def _text(self, document: str) -> str | None:
+    def _text(self, document: str) -> str:
         """The text of one id, by the slow and sure way."""
         crc = crc32(document.encode())
         place = crc * self._slots >> 32
@@ -114,7 +114,7 @@ class TextsOnDisk(Texts):
                 if found == document:
                     return text
             place += 1
-        return None
+        raise LackingError(document)
 
 
 def _line_at(file: int, word: int) -> bytes:

@@ -213,10 +213,11 @@ def engine_of(client: AsyncRerank, observer: Observer) -> AsyncRerank:
     made smaller for the sake of speed, this is the place to switch that off: in a job, requests are what is scarce.
     """
     own = client._observer  # noqa: SLF001 - a view of it, made here
+    if own is None:
+        return client.with_options(timeout=None, observer=observer)
 
     def both(event: Event) -> None:
         observer(event)
-        if own is not None:
-            own(event)
+        own(event)
 
     return client.with_options(timeout=None, observer=both)

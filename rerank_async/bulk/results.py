@@ -95,7 +95,7 @@ class RunResults(Results):
         head, tail = f"{item.id} Q0 ", f" {self._tag}\n"
         # One join over parts that are set slice by slice costs a third of a formatted string for each row.
         parts = [tail + head] * (4 * count)
-        parts[0::4] = [str(names[result.index]) for result in results]
+        parts[0::4] = map(str, [names[result.index] for result in results])
         parts[1::4] = _ranks(count)
         parts[2::4] = _numbers([result.score for result in results])
         parts[-1] = tail

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from rerank_async.bulk.errors import BadItemError, SourceError
 from rerank_async.bulk.items import BadItem, Item
 from rerank_async.bulk.lines import decoded, name_of, numbered_lines, reading
-from rerank_async.bulk.texts import Texts
+from rerank_async.bulk.texts import LackingError, Texts
 
 # The rows of one query: the first, and those behind it that begin with the same word.
 _GROUP = re.compile(rb"(\S++)[ \t][^\n]*+\n(?:\1[ \t][^\n]*+\n)*+")
@@ -168,14 +168,33 @@ def _columns(name: str, rows: Rows) -> tuple[list[str], list[str], list[float]]:
         BadItemError: A row is not one of a run; the error names its line.
     """
     try:
-        cells = rows.content.decode().split()
-        scores = list(map(float, cells[4::_COLUMNS]))
-        # Were two rows of wrong lengths to make up for each other, the second column would not be one word.
-        if len(cells) == _COLUMNS * len(scores) and len(set(cells[1::_COLUMNS])) == 1 and not math.isnan(sum(scores)):
-            return cells[2::_COLUMNS], cells[3::_COLUMNS], scores
+        found = _columns_at_once(rows)
     except ValueError:
-        pass
-    return _columns_row_by_row(name, rows)
+        found = None
+    return _columns_row_by_row(name, rows) if found is None else found
+
+
+def _columns_at_once(rows: Rows) -> tuple[list[str], list[str], list[float]] | None:
+    """As `_columns`, for rows that were written alike; None: they were not.
+
+    What repeats from row to row, the tag, the query and the second column, is cut out as a whole, which leaves three
+    words a row to split.
+    """
+    content = rows.content.decode()
+    query, second, first, _ = content.split(None, 3)
+    tag = content[content.rstrip().rindex(" ") :].strip()
+    count = content.count("\n")
+    cells = content.replace(f" {tag}\n{query} {second} ", " ").split()
+    # The first row keeps its first two words, the last one its tag.
+    if len(cells) != 3 * count + 3 or cells[2] != first or "\r" in content:
+        return None
+    # Were a row without its rank to be made up for by another with a word too much, ranks would not count upwards.
+    ranks = cells[3::3]
+    first_rank = int(ranks[0])
+    if ranks != list(map(str, range(first_rank, first_rank + count))):
+        return None
+    scores = list(map(float, cells[4::3]))
+    return None if math.isnan(sum(scores)) else (cells[2:-1:3], ranks, scores)
 
 
 def _columns_row_by_row(name: str, rows: Rows) -> tuple[list[str], list[str], list[float]]:
@@ -214,16 +233,16 @@ def _looked_up(
     Raises:
         BadItemError: One is not there.
     """
-    (query,) = queries.fetch([query_id])
-    if query is None:
+    try:
+        (query,) = queries.fetch([query_id])
+    except LackingError:
         words = f"{name}, line {rows.line}: {queries.path} lacks query {query_id}"
-        raise BadItemError(words, code="missing_query", line=rows.line)
-    texts = corpus.fetch(documents)
-    if None in texts:
-        lacking = documents[texts.index(None)]
-        words = f"{name}, line {rows.line}: query {query_id} names document {lacking}, which {corpus.path} lacks"
-        raise BadItemError(words, code="missing_document", line=rows.line)
-    return query, texts  # type: ignore[return-value]  # no None is left
+        raise BadItemError(words, code="missing_query", line=rows.line) from None
+    try:
+        return query, corpus.fetch(documents)
+    except LackingError as exc:
+        words = f"{name}, line {rows.line}: query {query_id} names document {exc}, which {corpus.path} lacks"
+        raise BadItemError(words, code="missing_document", line=rows.line) from None
 
 
 def _documents(name: str, rows: Rows) -> list[str]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rerank_async.bulk.documents import documents_of, stands_twice
 from rerank_async.bulk.lines import digest_of
+
+
+class LackingError(LookupError):
+    """There is no text with the id that is the message."""
 
 
 class Texts(ABC):
@@ -24,8 +28,12 @@ class Texts(ABC):
         self.built_seconds = built_seconds
 
     @abstractmethod
-    def fetch(self, ids: Sequence[str]) -> Sequence[str | None]:
-        """The text of each id, in order; None: there is none."""
+    def fetch(self, ids: Sequence[str]) -> list[str]:
+        """The text of each id, in order.
+
+        Raises:
+            LackingError: There is none for one of them; the first such id is the message.
+        """
 
     def close(self) -> None:  # noqa: B027 - most hold nothing open
         """Closes what is open. Harmless when repeated."""
@@ -49,6 +57,18 @@ class TextsInMemory(Texts):
             lines[document] = number
             self._texts[document] = text
 
-    def fetch(self, ids: Sequence[str]) -> Sequence[str | None]:
+    def fetch(self, ids: Sequence[str]) -> list[str]:
         """As the base class says."""
-        return list(map(self._texts.get, ids))
+        return found_of(self._texts, ids)
+
+
+def found_of(texts: Mapping[str, str], ids: Sequence[str]) -> list[str]:
+    """The text of each id.
+
+    Raises:
+        LackingError: There is none for one of them.
+    """
+    try:
+        return [texts[each] for each in ids]
+    except KeyError as exc:
+        raise LackingError(exc.args[0]) from None
