@@ -20,7 +20,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from pathlib import Path
 
 from bare_server import bare_server
@@ -33,7 +32,7 @@ from rerank_async.values.requests import RerankRequest
 PASSAGES, QUERIES, DEPTH, LENGTH = 1_000_000, 10_000, 100, 300
 HELPING = 500  # queries that `generate_many` alone is given at once, so that their texts fit into memory
 KILLS, KILLED_QUERIES, IN_FLIGHT = 50, 2_000, 16
-WORDS = "some words that a passage of a usual length may have and the next one too".split()
+WORDS = ["some", "words", "that", "a", "passage", "of", "a", "usual", "length", "may", "have", "and", "the", "next"]
 CLI = (sys.executable, "-m", "rerank_async.cli", "bulk")
 
 
@@ -169,7 +168,7 @@ async def kills(folder: Path) -> None:
         for number in range(KILLS):
             process = await start(out)
             target = server.counts.rerank + draw.randint(0, 2 * KILLED_QUERIES // KILLS - 10)
-            while server.counts.rerank <= target and process.returncode is None:
+            while server.counts.rerank <= target and process.returncode is None:  # noqa: ASYNC110 - it has no events
                 await asyncio.sleep(0.001)
             await asyncio.sleep(draw.random() / 100)
             if process.returncode is not None:
@@ -196,30 +195,36 @@ async def kills(folder: Path) -> None:
 async def limit(folder: Path) -> None:
     rate, count = 8, 480
     source = write_queries(folder / "q.jsonl", count)
-    async with serve(limit=RateLimit(requests=rate), latency=None) as server:
+    async with serve(limit=RateLimit(requests=rate)) as server:
         command = (*CLI, str(source), "-o", str(folder / "l.jsonl"), "--model", "lexical", "--resume")
         env = environment(server.url, server.issue_token(), server.project_id or "")
         process = await asyncio.create_subprocess_exec(*command, env=env, stderr=asyncio.subprocess.DEVNULL)
-        while server.counts.rerank < count // 2:
+        while server.counts.rerank < count // 2:  # noqa: ASYNC110 - it has no events
             await asyncio.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         await process.wait()
         killed = time.monotonic()
         process = await asyncio.create_subprocess_exec(*command, env=env, stderr=asyncio.subprocess.DEVNULL)
         await process.wait()
-        arrivals: deque[object] = server.requests
-        times = sorted(arrival.at for arrival in arrivals if arrival.path.endswith("rerank"))  # type: ignore[attr-defined]
+        times = [(arrival.arrived_at, arrival.status) for arrival in server.requests]
         throttled = server.counts.throttled
-    lost = min(at for at in times if at > killed) - killed
-    first, last = times[len(times) // 10], times[len(times) * 9 // 10]
-    admitted = sum(first <= at < last for at in times) - throttled
-    share = admitted / ((last - first - lost) * rate)
+    admitted = sorted(at for at, status in times if status == 200)
+    lost = min(at for at in admitted if at > killed) - max(at for at in admitted if at < killed)
+    middle = admitted[len(admitted) // 10 : len(admitted) * 9 // 10]
+    share = (len(middle) - 1) / ((middle[-1] - middle[0] - lost) * rate)
     print("| middle 80 % of a job at 8/s | |\n|---|---|")
     print(f"| share of the limit used, {lost:.1f} s for the restart apart | {share:.1%} |")
     print(f"| answered with a 429 | {throttled} of {len(times)} ({throttled / len(times):.1%}) |")
 
 
 # The dry run
+
+
+async def summary_of(env: dict[str, str], *command: str) -> dict[str, float]:
+    process = await asyncio.create_subprocess_exec(
+        *command, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    return json.loads((await process.communicate())[0])  # type: ignore[no-any-return]
 
 
 async def plan(folder: Path) -> None:
@@ -234,13 +239,8 @@ async def plan(folder: Path) -> None:
             command = (*CLI, str(source), "--model", "lexical", "--requests-per-second", str(rate), "--json")
             env = environment(server.url, server.issue_token(), server.project_id or "")
 
-            async def run(*options: str) -> dict[str, float]:
-                process = await asyncio.create_subprocess_exec(
-                    *command, *options, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-                )
-                return json.loads((await process.communicate())[0])  # type: ignore[no-any-return]
-
-            planned, done = await run("--dry-run"), await run("-o", str(folder / f"p{rate}.out"))
+            planned = await summary_of(env, *command, "--dry-run")
+            done = await summary_of(env, *command, "-o", str(folder / f"p{rate}.out"))
             print(
                 f"| {rate} | {planned['requests']} | {server.counts.rerank} | {planned['seconds']:.1f} "
                 f"| {done['seconds']:.1f} | {done['seconds'] / planned['seconds']:.2f} |",

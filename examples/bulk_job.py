@@ -33,14 +33,15 @@ async def main(folder: Path) -> None:
         ) as client,
     ):
         source, output = folder / "queries.jsonl", folder / "ranked.jsonl"
-        for left in [60, 200]:  # the first job is left half-way, the second goes on with it
+        for most in (60, 200):  # the first job is left half-way, the second goes on with it
             job = rerank_file(client, source, output, resume=True, max_in_flight=16, observer=watch)
             async with job:
+                seen = 0
                 async for done in job:
                     if done.response is None:
                         print(f"query {done.id} failed: {done.error}")
-                    left -= 1
-                    if not left:
+                    seen += 1
+                    if seen == most:
                         break
         print(f"{job.summary.done} done, {job.summary.resumed} of them before, {server.counts.rerank} requests")
     print((folder / "ranked.jsonl").read_text().splitlines()[-1][:60], "...")

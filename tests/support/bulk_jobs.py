@@ -5,7 +5,7 @@ import random
 
 from rerank_async.server import LexicalScorer
 
-WORDS = "market harbour bread dough copper river lantern winter garden engine letter valley".split()
+WORDS = ["market", "harbour", "bread", "dough", "copper", "river", "lantern", "winter", "garden", "engine", "letter"]
 
 
 def queries(count, inputs=5, seed=1):
