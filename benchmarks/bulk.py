@@ -167,7 +167,7 @@ async def kills(folder: Path) -> None:
         sent, started, out = server.counts.rerank, time.perf_counter(), folder / "killed.jsonl"
         for number in range(KILLS):
             process = await start(out)
-            target = server.counts.rerank + draw.randint(0, 2 * KILLED_QUERIES // KILLS - 10)
+            target = server.counts.rerank + draw.randint(0, KILLED_QUERIES // KILLS // 2)
             while server.counts.rerank <= target and process.returncode is None:  # noqa: ASYNC110 - it has no events
                 await asyncio.sleep(0.001)
             await asyncio.sleep(draw.random() / 100)
