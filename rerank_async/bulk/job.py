@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +22,14 @@ from rerank_async.errors import ClientStateError
 from rerank_async.handout import Handout
 from rerank_async.runtime.clock import Clock, MonotonicClock
 from rerank_async.values.events import Event, Observer
+from rerank_async.values.options import LimitOptions
 
 _logger = logging.getLogger("rerank_async")
+
+
+_RECENT = 60.0
+"""Seconds. A job that was broken off so shortly ago may have spent what the limit allows at the moment: it waits for one
+window of the limit before it goes on, so that it does not begin with 429s."""
 
 
 class BulkJob(Handout[QueryDone]):
@@ -135,6 +142,8 @@ class BulkJob(Handout[QueryDone]):
             hand=self._hand if iterated else None,
             clock=self._clock,
         )
+        if self._ledger.broken_off is not None and self._ledger.broken_off < _RECENT:
+            await self._clock.sleep(_window(self._client.api_client.limits))
         await self._runner.run()
         self._halted = self._halted or self._runner.stopping
         if not self._halted:
@@ -204,6 +213,14 @@ class BulkJob(Handout[QueryDone]):
     def _drop(self) -> None:
         self._source.halt()
         self._handed.clear()
+
+
+def _window(limits: LimitOptions) -> float:
+    """Seconds in which the limit allows a burst once."""
+    rate = limits.requests_per_second
+    if not rate or rate == math.inf:
+        return 0.0
+    return (limits.burst or max(1, math.floor(rate))) / rate
 
 
 def engine_of(client: AsyncRerank, observer: Observer) -> AsyncRerank:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ class Ledger(ABC):
         failed_lines: Lines of those that had failed before.
         repaired: Bytes of an unfinished line that were cut off.
         complete: Whether the job was complete before it began.
+        broken_off: Seconds since something was last kept by a job that is gone on with; None: it begins.
     """
 
     def __init__(self) -> None:
@@ -37,6 +39,7 @@ class Ledger(ABC):
         self.failed_lines: set[int] = set()
         self.repaired = 0
         self.complete = False
+        self.broken_off: float | None = None
 
     @abstractmethod
     def open(self, facts: dict[str, Any], *, resume: bool, overwrite: bool, retry_failed: bool) -> None:
@@ -105,6 +108,8 @@ class FileLedger(Ledger):
             self.complete = True
             self.done = int(then["done"])
             return
+        if then is not None and files.journal.exists():
+            self.broken_off = max(0.0, time.time() - files.journal.stat().st_mtime)
         self._journal = Journal(files.journal)
         self.repaired = self._journal.repaired
         if overwrite:

@@ -7,9 +7,10 @@ import json
 import pytest
 from support.bulk_jobs import by_id, lines, queries, ranked, write_jsonl
 from support.clients import client_for, client_tasks
+from support.clock import FakeClock
 from support.services import honest, refusal, service
 
-from rerank_async import Merged, RetryOptions, Sent, errors
+from rerank_async import LimitOptions, Merged, RetryOptions, Sent, errors
 from rerank_async.bulk import (
     JobError,
     JobStoppedError,
@@ -260,3 +261,26 @@ async def test_on_error_stop_ends_with_the_services_error(source, out):
             await rerank_file(client, source, out, max_in_flight=1, on_error="stop")
         assert isinstance(caught.value.reason, errors.BadRequestError)
         assert (await rerank_file(client, source, out, resume=True)).done == 20
+
+
+# Going on
+
+
+async def test_a_job_that_was_just_broken_off_waits_for_one_window_of_the_limit(server, source, out):
+    limits = LimitOptions(requests_per_second=500.0, burst=100)
+    clock = FakeClock()
+    async with client_for(server, limits=limits) as client:
+        async with rerank_file(client, source, out, max_in_flight=2) as job:
+            async for _ in job:
+                break
+        job = rerank_file(client, source, out, resume=True)
+        job._clock = clock
+        running = asyncio.create_task(_awaited(job))
+        while not clock.pending:  # noqa: ASYNC110 - a thread reads the source meanwhile
+            await asyncio.sleep(0)
+        assert clock.pending == [clock.now() + 0.2]
+        sent = server.counts.rerank
+        clock.stall(0.2)
+        clock._timers[0][2].run()
+        assert (await running).complete
+        assert server.counts.rerank > sent
