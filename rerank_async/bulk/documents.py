@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from operator import itemgetter, methodcaller
 
 from rerank_async.bulk.errors import SourceError
 from rerank_async.bulk.lines import decoded, json_object, kind_of, numbered_lines
 from rerank_async.policy.json_codec import codec
+
+
+_id_of, _text_of = itemgetter("_id"), itemgetter("text")
+_title_of = methodcaller("get", "title")
 
 
 class Layout(ABC):
@@ -47,12 +52,14 @@ class JsonLayout(Layout):
         """As the base class says."""
         try:
             values = codec().loads(b"[%b]" % b",".join(lines))
-            if [value["_id"] for value in values] != ids:
+            if list(map(_id_of, values)) != ids:
                 return None
-            found = [value["text"] for value in values]
-            titles = [value.get("title") for value in values]
-            if any(titles):
-                found = [_joined(title, text) if title else text for title, text in zip(titles, found, strict=True)]
+            found = list(map(_text_of, values))
+            if any(map(_title_of, values)):
+                found = [
+                    _joined(value["title"], text) if value.get("title") else text
+                    for value, text in zip(values, found, strict=True)
+                ]
             "".join(found)  # refuses what is no string
         except (ValueError, KeyError, AttributeError, TypeError):
             return None

@@ -27,11 +27,6 @@ from rerank_async.values.options import LimitOptions
 _logger = logging.getLogger("rerank_async")
 
 
-_RECENT = 60.0
-"""Seconds. A job that was broken off so shortly ago may have spent what the limit allows at the moment: it waits for one
-window of the limit before it goes on, so that it does not begin with 429s."""
-
-
 class BulkJob(Handout[QueryDone]):
     """A job, made by `rerank_async.bulk.rerank_file`. It runs once, in one of two ways.
 
@@ -142,8 +137,9 @@ class BulkJob(Handout[QueryDone]):
             hand=self._hand if iterated else None,
             clock=self._clock,
         )
-        if self._ledger.broken_off is not None and self._ledger.broken_off < _RECENT:
-            await self._clock.sleep(_window(self._client.api_client.limits))
+        if self._ledger.broken_off is not None:
+            # What was just broken off may have spent all that the limit allows at the moment.
+            await self._clock.sleep(_window(self._client.api_client.limits) - self._ledger.broken_off)
         await self._runner.run()
         self._halted = self._halted or self._runner.stopping
         if not self._halted:

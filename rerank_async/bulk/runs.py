@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from operator import itemgetter
+from functools import lru_cache
+from operator import gt, itemgetter
 from typing import NamedTuple
 
 from rerank_async.bulk.errors import BadItemError, SourceError
@@ -191,10 +192,15 @@ def _columns_at_once(rows: Rows) -> tuple[list[str], list[str], list[float]] | N
     # Were a row without its rank to be made up for by another with a word too much, ranks would not count upwards.
     ranks = cells[3::3]
     first_rank = int(ranks[0])
-    if ranks != list(map(str, range(first_rank, first_rank + count))):
+    if ranks != _counted(first_rank, count):
         return None
     scores = list(map(float, cells[4::3]))
     return None if math.isnan(sum(scores)) else (cells[2:-1:3], ranks, scores)
+
+
+@lru_cache(maxsize=64)
+def _counted(first: int, count: int) -> list[str]:
+    return list(map(str, range(first, first + count)))
 
 
 def _columns_row_by_row(name: str, rows: Rows) -> tuple[list[str], list[str], list[float]]:
@@ -256,8 +262,7 @@ def _documents(name: str, rows: Rows) -> list[str]:
         again = next(each for place, each in enumerate(documents) if each in documents[:place])
         words = f"{name}: query {rows.query.decode()} has the document {again} twice"
         raise BadItemError(words, code="duplicate_id", line=rows.line)
-    in_order = sorted(scores, reverse=True)
-    if in_order == scores and len(set(scores)) == len(scores):
+    if all(map(gt, scores, scores[1:])):
         return documents
     try:
         order = sorted(zip(map(float.__neg__, scores), map(float, ranks), documents, strict=True), key=_best_first)
