@@ -10,7 +10,6 @@ from rerank_async.bulk.errors import SourceError
 from rerank_async.bulk.lines import decoded, json_object, kind_of, numbered_lines
 from rerank_async.policy.json_codec import codec
 
-
 _id_of, _text_of = itemgetter("_id"), itemgetter("text")
 _title_of = methodcaller("get", "title")
 

@@ -35,6 +35,13 @@ class BulkView:
     """An observer of a job, on standard error."""
 
     def __init__(self) -> None:
+        self._phase = "reading the source"
+        self._total: int | None = None
+        self._before = self._done = self._failed = 0
+        self._inputs = self._tokens = self._requests = self._retries = self._throttled = 0
+        self._points: deque[tuple[float, int, int, int]] = deque()
+        self._told_at = time.monotonic()
+        self._client: AsyncRerank | None = None
         live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._live = (
             Live(
@@ -48,14 +55,6 @@ class BulkView:
             if live
             else None
         )
-        self._phase = "reading the source"
-        self._total: int | None = None
-        self._before = self._done = self._failed = 0
-        self._inputs = self._tokens = self._requests = self._retries = self._throttled = 0
-        self._points: deque[tuple[float, int, int, int]] = deque()
-        self._told_at = time.monotonic()
-        self._rate = math.inf
-        self._client: AsyncRerank | None = None
 
     def watch(self, client: AsyncRerank) -> None:
         """The client whose limit is shown."""
