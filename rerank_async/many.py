@@ -83,7 +83,7 @@ class RerankMany(Handout[RerankOutcome]):
         self._calls: set[asyncio.Task[RerankResponse]] = set()
         self._feeder: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
-        self._stopped: ClientStateError | None = None
+        self._stopped: BaseException | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self._calls)} calls under way, {self._held} of {self._places} places>"
@@ -151,15 +151,16 @@ class RerankMany(Handout[RerankOutcome]):
     def _landed(self, slot: _Slot, call: asyncio.Task[RerankResponse]) -> None:
         self._calls.discard(call)
         error = ClientStateError("this request's task was cancelled") if call.cancelled() else call.exception()
-        if self._closed or not (error is None or isinstance(error, Exception)):
-            return  # nobody asks any more; or the loop ends, with a KeyboardInterrupt or SystemExit
-        slot.outcome = RerankOutcome(slot.request, call.result() if error is None else None, error)
-        if self._line is None:
-            self._ready.append(slot.outcome)
-        if isinstance(error, ClientStateError) and self._stopped is None and not call.cancelled():
+        if self._closed:
+            return
+        if error is None or isinstance(error, Exception):
+            slot.outcome = RerankOutcome(slot.request, call.result() if error is None else None, error)
+            if self._line is None:
+                self._ready.append(slot.outcome)
+        fatal = isinstance(error, ClientStateError) and not call.cancelled()
+        if self._feeder is not None and self._stopped is None and (fatal or slot.outcome is None):
             self._stopped = error
-            if self._feeder is not None:
-                self._feeder.cancel()
+            self._feeder.cancel()
         self._wake()
 
     def _fed(self, feeder: asyncio.Task[None]) -> None:
@@ -180,13 +181,15 @@ class RerankMany(Handout[RerankOutcome]):
         return outcome
 
     def _finished(self) -> bool:
+        if self._stopped is not None and not isinstance(self._stopped, Exception):
+            return True  # pytest's Exit and its like: no outcome holds them, and nothing comes after them
         return self._feeder is not None and self._feeder.done() and not self._held
 
     def _failure(self) -> BaseException | None:
         if self._stopped is not None or self._feeder is None:
             return self._stopped
         if self._feeder.cancelled():
-            return ClientStateError("the task that asks for requests was cancelled")
+            return ClientStateError("the task that asks for requests was cancelled: by the producer, or from outside")
         return self._feeder.exception()
 
     def _tasks(self) -> Iterable[asyncio.Task[Any]]:
@@ -208,8 +211,8 @@ class _Source:
 
     async def next(self) -> object:
         """The next item, or _END."""
+        await asyncio.sleep(0)  # what was started gets a turn between two items
         if self._now is not None:
-            await asyncio.sleep(0)  # what was started gets a turn between two items
             return next(self._now, _END)
         assert self._later is not None  # noqa: S101 - one of the two
         try:

@@ -79,6 +79,26 @@ async def test_a_bulk_job_that_is_left_half_way_goes_on_and_repeats_nothing_it_h
     assert last.startswith('{"id":')
 
 
+async def test_many_queries_go_on_after_a_bad_one_and_keep_their_order():
+    *lines, last = (await printed("many_queries.py")).splitlines()
+    answers = [
+        re.fullmatch(r"(\d+): what does a (\w+) eat\? Where the (\w+) lives, .* \(0\.\d\d\)", line) for line in lines
+    ]
+    assert [number for number, answer in enumerate(answers) if answer is None] == [500]
+    assert lines[500] == "500: failed: query is empty"
+    assert all(answer is None or (int(answer[1]), answer[2]) == (n, answer[3]) for n, answer in enumerate(answers))
+    assert len(answers) == 1000
+    at_once = re.fullmatch(r"999 requests, at most (\d+) at once", last)
+    assert 1 < int(at_once[1]) <= 32
+
+
+async def test_stream_results_shows_how_many_are_scored_and_the_best_so_far():
+    *lines, last = (await printed("stream_results.py")).splitlines()
+    assert [line.split(" of 4000 scored; the best so far: ")[0] for line in lines] == ["1000", "2000", "3000", "4000"]
+    assert last == "the best of all: Room 3141 is in the 41. house on the left."
+    assert lines[-1].endswith(last.removeprefix("the best of all: "))
+
+
 async def test_error_handling_meets_each_kind_and_says_what_to_do():
     out = await printed("error_handling.py")
     met = dict(re.findall(r"^([\w -]+): (\w+)$", out, re.MULTILINE))

@@ -8,7 +8,7 @@ The wrong uses carry an ignore with its code, so a type that became too wide tur
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -32,10 +32,14 @@ from rerank_async import (
     Plan,
     Queued,
     RerankError,
+    RerankMany,
     RerankModels,
+    RerankOutcome,
     RerankParameters,
+    RerankRequest,
     RerankResponse,
     RerankResult,
+    RerankStream,
     ResponseStats,
     Retried,
     RetryOptions,
@@ -121,6 +125,28 @@ async def right(session: aiohttp.ClientSession, context: ssl.SSLContext) -> None
         AsyncRerank("some/model", api_client=shared)
 
 
+async def handed_out(client: AsyncRerank, now: Iterator[RerankRequest], later: AsyncIterator[RerankRequest]) -> None:
+    async with client.stream("q", ["a", {"text": "b"}], timeout=5) as stream:
+        assert_type(stream, RerankStream)
+        async for results in stream:
+            assert_type(results, tuple[RerankResult, ...])
+        assert_type(await anext(stream), tuple[RerankResult, ...])
+        assert_type(await stream.response(), RerankResponse)
+        assert_type(stream.failures, tuple[BatchFailure, ...])
+        await stream.aclose()
+
+    request = RerankRequest("q", ["a", {"text": "b"}], id=5, params={"truncate_input_tokens": 5})
+    assert_type(request.id, Any)
+    for requests in (now, later, [request], (request,)):
+        async with client.generate_many(requests, ordered=True, max_in_flight=8) as outcomes:
+            assert_type(outcomes, RerankMany)
+            async for outcome in outcomes:
+                assert_type(outcome, RerankOutcome)
+                assert_type(outcome.request, RerankRequest)
+                assert_type(outcome.response, RerankResponse | None)
+                assert_type(outcome.error, Exception | None)
+
+
 async def caught(client: AsyncRerank) -> None:
     try:
         await client.generate("q", ["a"])
@@ -148,6 +174,12 @@ async def wrong(client: AsyncRerank, response: RerankResponse) -> None:
     await client.generate("q", ["a"], timeout="5")  # type: ignore[arg-type]
     await client.generate("q", ["a"], None, None, 5)  # type: ignore[call-arg]
     client.generate("q", ["a"])  # type: ignore[unused-coroutine]
+    await client.stream("q", ["a"])  # type: ignore[misc]
+    client.stream("q", "a", max_in_flight=3)  # type: ignore[call-arg]
+    client.generate_many([("q", ["a"])])  # type: ignore[list-item]
+    client.generate_many([], True)  # type: ignore[call-arg]
+    RerankRequest(5, ["a"])  # type: ignore[arg-type]
+    RerankRequest("q")  # type: ignore[call-arg]
     client.model_id = "other"  # type: ignore[misc]
     response.model_id = "other"  # type: ignore[misc]
     response.results[0].score = 1.0  # type: ignore[misc]

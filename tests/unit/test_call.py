@@ -40,7 +40,7 @@ class Session:
         return Answer(200, headers, json.dumps({"results": results} | self.said.pop(0)).encode())
 
 
-def call_over(session, texts, query=None, lanes=1):
+def call_over(session, texts, query=None, lanes=1, landed=None, **changes):
     clock = FakeClock()
     gate = Gate(WindowLimiter(float("inf")), 1, clock)
     tokens = GivenTokenCache(GivenToken(Secret("t")))
@@ -48,7 +48,7 @@ def call_over(session, texts, query=None, lanes=1):
     channel = Channel(session, tokens, gate, clock, RetryOptions(), url, str(url), Checks())
     head = {"model_id": "asked-for", "query": "q"}
     job = Job(head, load(texts, BatchOptions(max_inputs=1), head, dedupe=True), None, None, query, False, {}, None)
-    return Call(channel, job, lanes, ()), gate
+    return Call(channel, job._replace(**changes), lanes, (), landed), gate
 
 
 async def response_to(*said, query=None):
@@ -81,6 +81,30 @@ async def test_what_the_service_says_is_passed_on():
 async def test_the_query_of_the_caller_goes_before_that_of_the_service(said):
     assert (await response_to(said, query="mine")).query == "mine"
     assert (await response_to(said, query="")).query == ""
+
+
+# Batches as they land
+
+
+async def test_each_batch_is_handed_out_as_it_lands_with_the_indices_of_the_caller():
+    landed = []
+    texts = ["a", "bb", "a", "ccc"]
+    call, _ = call_over(Session({}, {}, {}), texts, landed=landed.append, top_n=1)
+    call._job = call._job._replace(texts=texts)
+    response = await call.run()
+    assert [[(each.index, each.score, each.input) for each in results] for results in landed] == [
+        [(0, 1.0, "a"), (2, 1.0, "a")],
+        [(1, 2.0, "bb")],
+        [(3, 3.0, "ccc")],
+    ]
+    assert [each.index for each in response.results] == [3], "the cut holds in the response alone"
+
+
+@pytest.mark.parametrize(("whole", "asked"), [(False, 2), (True, None)])
+async def test_a_cut_is_pushed_down_unless_every_score_is_wanted(whole, asked):
+    call, _ = call_over(Session({}), ["a", "bb", "ccc"], top_n=2, whole=whole)
+    call._job = call._job._replace(load=call._job.load._replace(max_inputs=3))
+    assert call._take(0).top_n == asked
 
 
 # Permits

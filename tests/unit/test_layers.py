@@ -135,6 +135,14 @@ def tree(tmp_path):
             "from rerank_async.client import AsyncRerank",
             "rerank_async.api_client imports rerank_async.client",
         ),
+        ("many.py", "from rerank_async.client import AsyncRerank", "rerank_async.many imports rerank_async.client"),
+        ("streaming.py", "from rerank_async.call import Call", "rerank_async.streaming imports rerank_async.call"),
+        ("handout.py", "from rerank_async.many import RerankMany", "rerank_async.handout imports rerank_async.many"),
+        (
+            "arguments.py",
+            "from rerank_async.client import AsyncRerank",
+            "rerank_async.arguments imports rerank_async.client",
+        ),
         ("client.py", "from rerank_async.server import serve", "rerank_async.client imports rerank_async.server"),
         ("client.py", "from rerank_async.cli import main", "rerank_async.client imports rerank_async.cli"),
         (

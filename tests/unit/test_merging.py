@@ -50,6 +50,10 @@ def test_two_batches_by_hand():
     assert pairs(rank(batches, None, top_n=None, texts=None)) == [(3, 2.0), (0, 0.5), (2, 0.5), (4, 0.5), (1, -1.0)]
 
 
+def test_one_batch_alone_keeps_its_place_in_the_list():
+    assert pairs(rank([(5, answer([0.5, 2.0]))], None, top_n=None, texts=None)) == [(6, 2.0), (5, 0.5)]
+
+
 def test_the_cut_goes_through_a_tie_by_index():
     batches = [(2, answer([1.0, 1.0])), (0, answer([1.0, 1.0]))]
     assert pairs(rank(batches, None, top_n=3, texts=None)) == [(0, 1.0), (1, 1.0), (2, 1.0)]

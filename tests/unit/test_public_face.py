@@ -96,7 +96,15 @@ def test_every_public_method_is_documented_and_typed(name):
 
 @pytest.mark.parametrize(
     "function",
-    [AsyncRerank.__init__, AsyncRerank.generate, AsyncAPIClient.__init__, AsyncRerank.plan, AsyncRerank.with_options],
+    [
+        AsyncRerank.__init__,
+        AsyncRerank.generate,
+        AsyncRerank.stream,
+        AsyncRerank.generate_many,
+        AsyncAPIClient.__init__,
+        AsyncRerank.plan,
+        AsyncRerank.with_options,
+    ],
     ids=lambda function: function.__qualname__,
 )
 def test_the_arguments_of_the_big_functions_are_documented_or_refer_to_another(function):
@@ -142,14 +150,29 @@ def test_the_constructor_has_ibm_s_arguments_in_ibm_s_order():
 def test_generate_has_ibm_s_arguments_in_ibm_s_order():
     assert names_of(AsyncRerank.generate) == ["query", "inputs", "params", "crypto"]
     assert inspect.iscoroutinefunction(AsyncRerank.generate)
-    assert names_of(AsyncRerank.plan) == ["query", "inputs", "params", "crypto"]
+    assert names_of(AsyncRerank.plan) == names_of(AsyncRerank.stream) == ["query", "inputs", "params", "crypto"]
+
+
+def test_stream_takes_what_generate_takes():
+    generate, stream = (dict(inspect.signature(each).parameters) for each in (AsyncRerank.generate, AsyncRerank.stream))
+    assert generate == stream
 
 
 def test_the_api_client_has_ibm_s_arguments_first():
     assert names_of(AsyncAPIClient) == ["credentials", "project_id", "space_id", "verify"]
 
 
-@pytest.mark.parametrize("function", [AsyncRerank, AsyncRerank.generate, AsyncAPIClient, AsyncRerank.with_options])
+@pytest.mark.parametrize(
+    "function",
+    [
+        AsyncRerank,
+        AsyncRerank.generate,
+        AsyncRerank.stream,
+        AsyncRerank.generate_many,
+        AsyncAPIClient,
+        AsyncRerank.with_options,
+    ],
+)
 def test_our_own_options_are_keyword_only(function):
     own = names_of(function, inspect.Parameter.KEYWORD_ONLY)
     assert own
