@@ -42,7 +42,7 @@ class Reader:
             thread: Where a slow disk is waited for.
         """
         self._items = source.items(self._skip)
-        self._is_run = source.is_run
+        self._unique = source.is_run and not source.is_pipe  # `Source.survey` has looked
         self._is_done = is_done
         self._failed_lines = failed_lines
         self._seen = IdSet()
@@ -94,8 +94,8 @@ class Reader:
             item = found
             self.read += 1
             if type(item) is Item:
-                key = id_text(item.id).encode()
-                if not self._seen.add(key):
+                key = b"" if self._unique else id_text(item.id).encode()
+                if not self._unique and not self._seen.add(key):
                     words = f"{self._name}, line {item.line}: the id {item.id!r} stands in an earlier line too"
                     item = BadItem(
                         item.at, item.line, item.id, BadItemError(words, code="duplicate_id", line=item.line)

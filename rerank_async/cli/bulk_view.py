@@ -18,7 +18,7 @@ from rich.text import Text
 
 from rerank_async.bulk.events import BulkEvent, Outage, OutageOver, QueryDone, Started
 from rerank_async.cli.exits import note
-from rerank_async.values.events import Event, Retried, Sent, Throttled
+from rerank_async.values.events import Answered, Event, Failed, Merged, Queued, Retried, Sent, Throttled
 
 if TYPE_CHECKING:
     from rerank_async.client import AsyncRerank
@@ -28,6 +28,7 @@ PLAIN_EVERY = 30.0
 _WINDOW = 60.0  # seconds that rates are taken over
 _STEP = 1.0  # seconds between two points of that window
 _PER_SECOND = 4  # pictures of the live view
+_UNSEEN = frozenset({Answered, Failed, Merged, Queued})
 _FAILURES_TOLD = 10  # failures that are told one by one, where there is no file to look them up in
 
 
@@ -68,6 +69,8 @@ class BulkView:
     def __call__(self, event: BulkEvent | Event) -> None:
         """Takes an event of the job or of its client."""
         kind = type(event)
+        if kind in _UNSEEN:
+            return
         if kind is Sent:
             self._requests += 1
         elif isinstance(event, QueryDone):
