@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import math
 import os
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 _SERVICE_MODEL = RerankModels.MS_MARCO_MINILM_L_12_V2.value
 _LOCAL_MODEL = RerankModels.ALL_MINILM_L6_V2.value
-_FEWER_COLLECTIONS = (20_000, 20, 50)
-"""Thresholds of the garbage collector: a job makes many objects that hold no cycles."""
 
 
 @attrs.frozen(kw_only=True)
@@ -129,8 +126,6 @@ def bulk(**options: Any) -> None:
     if wish.dry_run:
         _show_plan(asyncio.run(_planned(wish)), wish)
         return
-    gc.freeze()
-    gc.set_threshold(*_FEWER_COLLECTIONS)
     try:
         summary, interrupted = asyncio.run(_ranked(wish))
     except OSError as exc:
