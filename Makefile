@@ -7,7 +7,7 @@ JOBS   ?= 2
 INTEROP ?= .venv-interop
 PEERS  ?= .venv-peers
 
-.PHONY: help demo test lint type format bench bench-quick bench-peers interop serve test-data clean
+.PHONY: help demo test lint type format bench bench-quick bench-bulk bench-peers interop serve test-data clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make bench      limits, faults, fairness, batches, CPU, beside raw aiohttp: medians of 5 (more than an hour)"
 	@echo "make bench-quick   the same once, with one kind of limit (under 10 minutes)"
 	@echo "make bench-peers   three clients from PyPI at a limit, beside ours"
+	@echo "make bench-bulk  bulk jobs: CPU, memory, kill -9, use of the limit; minutes"
 	@echo "make serve      the local server, until Ctrl-C"
 	@echo "make test-data DATA=FOLDER   BEIR folders: HTTP ranking against direct ranking, nDCG@10"
 
@@ -64,6 +65,9 @@ bench: $(VENV)/.dev
 
 bench-quick: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py --quick
+
+bench-bulk: $(VENV)/.dev
+	$(BIN)/python benchmarks/bulk.py
 
 # Each client has a virtual environment of its own, made anew when its pinned versions change.
 $(PEERS)/%/.made: benchmarks/peers/%.txt | $(BIN)/pip

@@ -13,21 +13,24 @@ import sys
 from collections.abc import Iterator
 
 INPUTS = 10
-_BODY = json.dumps(
-    {
-        "model_id": "canned",
-        "created_at": "2025-01-01T00:00:00.000Z",
-        "results": [{"index": index, "score": 1.0 - index / 16} for index in range(INPUTS)],
-        "input_token_count": 100,
-    }
-).encode()
-_ANSWER = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nx-global-transaction-id: t\r\n\r\n"
-    % len(_BODY)
-) + _BODY
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nx-global-transaction-id: t\r\n\r\n"
+
+
+def _answer(inputs: int) -> bytes:
+    body = json.dumps(
+        {
+            "model_id": "canned",
+            "created_at": "2025-01-01T00:00:00.000Z",
+            "results": [{"index": index, "score": 8.0 / (index + 0.7) - 4.0} for index in range(inputs)],
+            "input_token_count": 100,
+        }
+    ).encode()
+    return _HEAD % len(body) + body
 
 
 class _Canned(asyncio.Protocol):
+    answer = b""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._buffer = b""
@@ -41,19 +44,20 @@ class _Canned(asyncio.Protocol):
             if len(self._buffer) < end + 4 + size:
                 return
             self._buffer = self._buffer[end + 4 + size :]
-            self._transport.write(_ANSWER)
+            self._transport.write(self.answer)
 
 
-async def _main() -> None:
+async def _main(inputs: int) -> None:
+    _Canned.answer = _answer(inputs)
     server = await asyncio.get_running_loop().create_server(_Canned, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 @contextlib.contextmanager
-def bare_server() -> Iterator[str]:
-    """Starts the server in a process of its own; gives its URL."""
-    with subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, text=True) as process:
+def bare_server(inputs: int = INPUTS) -> Iterator[str]:
+    """Starts the server in a process of its own, for requests of so many inputs; gives its URL."""
+    with subprocess.Popen([sys.executable, __file__, str(inputs)], stdout=subprocess.PIPE, text=True) as process:
         try:
             yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
         finally:
@@ -61,4 +65,4 @@ def bare_server() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    asyncio.run(_main(int(sys.argv[1])))

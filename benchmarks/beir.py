@@ -2,7 +2,8 @@
 
 Each folder holds ``corpus.jsonl``, ``queries.jsonl`` and ``qrels.tsv`` (graded judgements under a header line). The
 candidates are BM25's best 100 of each judged query. The ranking over HTTP must equal the one that is computed straight
-from the scorer, query by query; nDCG@10 is reported for both, and for BM25.
+from the scorer, query by query: from `generate`, and from `rerank-async bulk` and `eval` on the command line, whose
+nDCG@10 must be that of the direct ranking to 1e-4.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import asyncio
 import csv
 import json
 import math
+import os
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -22,7 +25,8 @@ import ir_measures
 import Stemmer
 
 from rerank_async import AsyncRerank, LimitOptions
-from rerank_async.server import MiniLMScorer, serve
+from rerank_async.bulk.runs import read_scores
+from rerank_async.server import MiniLMScorer, Server, serve
 
 DEPTH = 100
 QUERY_WORDS = 150  # the model reads 256 tokens, and a service cuts texts, not queries
@@ -75,10 +79,16 @@ def first_stage(collection: Collection) -> Run:
     }
 
 
-async def rerank(collection: Collection, run: Run) -> tuple[Run, int]:
-    """The same candidates over HTTP and straight from the scorer: the run, and in how many queries they differ."""
+async def rerank(collection: Collection, run: Run, folder: Path) -> tuple[Run, int, dict[str, dict[str, float]]]:
+    """The same candidates over HTTP, by the library and by the command line, and straight from the scorer.
+
+    Returns:
+        The run; in how many queries one of the two differs from the direct ranking; what `eval` says of the first run
+        and the reranked one.
+    """
     scorer = MiniLMScorer.load()
     reranked: Run = {}
+    direct_run: Run = {}
     differing = 0
     async with (
         serve(scorers={MODEL: scorer}) as server,
@@ -100,12 +110,51 @@ async def rerank(collection: Collection, run: Run) -> tuple[Run, int]:
             reranked[query] = {ids[result.index]: result.score for result in response.results}
             direct = (await asyncio.to_thread(scorer.score_now, text, texts, 256)).scores
             order = sorted(range(len(ids)), key=lambda index: (-direct[index], index))
+            direct_run[query] = {ids[index]: direct[index] for index in order}
             got = [(result.index, result.score) for result in response.results]
             differing += got != [(index, direct[index]) for index in order]
 
         await asyncio.gather(*(one(query, text) for query, text in collection.queries.items()))
+        with tempfile.TemporaryDirectory() as name:
+            means = await by_command_line(collection, run, folder, Path(name), server)
+            through = read_scores(str(Path(name) / "reranked.run"))
     await scorer.close()
-    return reranked, differing
+    differing += sum(list(through[query].items()) != list(found.items()) for query, found in direct_run.items())
+    return reranked, differing, means
+
+
+async def by_command_line(
+    collection: Collection, run: Run, folder: Path, place: Path, server: Server
+) -> dict[str, dict[str, float]]:
+    """Writes BM25's run and the queries, as cut, reranks it into ``reranked.run``, and has both measured."""
+    with (place / "bm25.run").open("w") as file:
+        for query, documents in run.items():
+            for rank, (document, score) in enumerate(documents.items(), start=1):
+                file.write(f"{query} Q0 {document} {rank} {score!r} bm25\n")
+    with (place / "queries.jsonl").open("w") as file:
+        for query, text in collection.queries.items():
+            file.write(json.dumps({"_id": query, "text": " ".join(text.split()[:QUERY_WORDS])}) + "\n")
+    environment = os.environ | {
+        "WATSONX_URL": server.url,
+        "WATSONX_APIKEY": server.api_key,
+        "WATSONX_PROJECT_ID": server.project_id or "any",
+    }
+
+    async def command(*words: str) -> bytes:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "rerank_async.cli", *words), env=environment, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        if process.returncode:
+            sys.exit(f"{words[0]} ended with {process.returncode}")
+        return out
+
+    first, second = str(place / "bm25.run"), str(place / "reranked.run")
+    files = ("--run", first, "--corpus", str(folder / "corpus.jsonl"), "--queries", str(place / "queries.jsonl"))
+    how = ("--model", MODEL, "--truncate", "256", "--requests-per-second", "inf", "--max-in-flight", "4")
+    await command("bulk", *files, "-o", second, *how)
+    means = json.loads(await command("eval", "--qrels", str(folder / "qrels.tsv"), first, second, "--json"))["means"]
+    return {"BM25": means[first], "reranked": means[second]}
 
 
 def ndcg(collection: Collection, run: Run) -> float:
@@ -117,18 +166,19 @@ def main(folder: Path) -> int:
     folders = sorted(path.parent for path in folder.glob("*/corpus.jsonl")) or [folder]
     if not (folders[0] / "corpus.jsonl").is_file():
         sys.exit(f"there is no corpus.jsonl in {folder}, nor in a folder inside it")
-    print("| collection | queries | BM25 nDCG@10 | reranked | queries that differ from a direct ranking | s |")
-    print("|---|---|---|---|---|---|", flush=True)
+    print("| collection | queries | BM25 nDCG@10 | reranked | by `eval` | rankings that differ from a direct one | s |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     wrong = 0
     for each in folders:
         started = time.perf_counter()
         collection = read(each)
         run = first_stage(collection)
-        reranked, differing = asyncio.run(rerank(collection, run))
-        wrong += differing
+        reranked, differing, means = asyncio.run(rerank(collection, run, each))
+        evaluated = means["reranked"]["nDCG@10"]
+        wrong += differing + (abs(evaluated - ndcg(collection, reranked)) > 1e-4)
         print(
             f"| {collection.name} | {len(collection.queries)} | {ndcg(collection, run):.3f} "
-            f"| {ndcg(collection, reranked):.3f} | {differing} | {time.perf_counter() - started:.0f} |",
+            f"| {ndcg(collection, reranked):.3f} | {evaluated:.3f} | {differing} | {time.perf_counter() - started:.0f} |",
             flush=True,
         )
     return 1 if wrong else 0

@@ -1,4 +1,4 @@
-"""The command line: ``rerank-async rank``, ``models``, ``serve`` and ``auth check``; needs the extra ``cli``."""
+"""The command line: ``rerank-async rank``, ``bulk``, ``eval``, ``models``, ``serve`` and ``auth check``; needs the extra ``cli``."""
 
 import importlib
 import sys

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from rerank_async.cli.auth import auth
+from rerank_async.cli.bulk import bulk
+from rerank_async.cli.evaluate import evaluate
 from rerank_async.cli.exits import TABLE, Exit, report
 from rerank_async.cli.models import models
 from rerank_async.cli.rank import rank
@@ -22,17 +24,17 @@ def group() -> None:
     """
 
 
-for command in (rank, models, serve, auth):
+for command in (rank, bulk, evaluate, models, serve, auth):
     group.add_command(command)
 
 
 def run() -> int:
     """Runs the command that the arguments name and gives its exit code."""
     try:
-        group.main(prog_name="rerank-async", standalone_mode=False)
+        code = group.main(prog_name="rerank-async", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return Exit.USAGE
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the end of the line: everything becomes a sentence
         return report(error)
-    return Exit.FINE
+    return code if isinstance(code, int) else Exit.FINE

@@ -33,6 +33,8 @@ class Exit(IntEnum):
     REFUSED = 3
     SERVICE = 4
     TIMED_OUT = 5
+    UNWRITTEN = 6
+    SOME_FAILED = 7
     INTERRUPTED = 130
 
 
@@ -44,6 +46,8 @@ Exit codes:
   3    the service refused: key, permission or quota
   4    the service or the network failed
   5    timed out
+  6    the output cannot be written
+  7    done, but some queries failed
   130  interrupted by Ctrl-C
 """
 """For the end of ``--help``; the first character keeps click from wrapping it."""
@@ -73,6 +77,14 @@ class InputError(Exception):
 
 def code_of(error: BaseException) -> Exit:
     """The exit code for an error."""
+    bulk = sys.modules.get("rerank_async.bulk.errors")  # what was not imported cannot have been raised
+    if bulk is not None:
+        if isinstance(error, bulk.OutputError):
+            return Exit.UNWRITTEN
+        if isinstance(error, bulk.JobError | bulk.SourceError):
+            return Exit.USAGE
+        if isinstance(error, bulk.JobStoppedError) and error.reason is not None:
+            return code_of(error.reason)
     if isinstance(error, InputError):
         return Exit.USAGE
     if isinstance(error, click.Abort | KeyboardInterrupt):

@@ -86,5 +86,10 @@ def _quiet_when_closed() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        # The interpreter flushes standard output once more at its end; source: Python's documentation of SIGPIPE.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave_pipe()
+
+
+def leave_pipe() -> None:
+    """Nobody reads standard output any more; what is still written there goes nowhere."""
+    # The interpreter flushes standard output once more at its end; source: Python's documentation of SIGPIPE.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

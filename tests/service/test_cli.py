@@ -412,6 +412,18 @@ async def test_a_terminal_gets_progress_and_a_table(server, passages):
     assert COLOUR.search(shown)
 
 
+async def test_a_terminal_gets_a_live_view_of_a_bulk_job(server, tmp_path):
+    source = tmp_path / "q.jsonl"
+    source.write_text("".join(f'{{"id": {number}, "query": "market", "inputs": ["a"]}}\n' for number in range(300)))
+    bulk = ("bulk", str(source), "-o", str(tmp_path / "out.jsonl"), "--model", "lexical")
+    code, shown = await on_terminal(*bulk, "--requests-per-second", "400", server=server)
+    assert code == 0
+    words = SEQUENCE.sub("", shown)
+    assert re.search(r"ranking .*\d+/300", words)
+    assert "of the limit (400/s)" in words
+    assert "300 of 300 queries done" in words
+
+
 async def test_long_texts_are_cut_at_the_edge_and_numbers_stay_whole(server, tmp_path):
     file = tmp_path / "long.txt"
     file.write_text("\n" * 1000 + "market " * 100)

@@ -68,6 +68,17 @@ async def test_a_bulk_script_of_less_than_forty_lines_prints_a_thousand_answers_
     assert 1 < int(at_once[1]) <= 32
 
 
+async def test_a_bulk_job_that_is_left_half_way_goes_on_and_repeats_nothing_it_had_finished():
+    first, second, summary, last = (await printed("bulk_job.py")).splitlines()
+    assert first == "200 queries, 0 of them done before"
+    before = int(re.fullmatch(r"200 queries, (\d+) of them done before", second)[1])
+    assert 60 <= before < 200
+    done, resumed, requests = map(int, re.findall(r"\d+", summary))
+    assert (done, resumed) == (200, before)
+    assert 200 <= requests <= 200 + 16
+    assert last.startswith('{"id":')
+
+
 async def test_many_queries_go_on_after_a_bad_one_and_keep_their_order():
     *lines, last = (await printed("many_queries.py")).splitlines()
     answers = [

@@ -1,0 +1,20 @@
+"""How a job uses a client."""
+
+from __future__ import annotations
+
+import attrs
+
+from rerank_async.client import AsyncRerank
+
+
+def in_full(client: AsyncRerank) -> AsyncRerank:
+    """A view of the client that sends full batches and scores each query as a whole, or fails it.
+
+    In a job requests are what is scarce, so none are added for speed. A query of which some texts have no score is a
+    failed one, listed with its reason: a ranking without them would look complete.
+    """
+    batching = client._batching  # noqa: SLF001 - a view of it, made here
+    overlength = "raise" if batching.overlength == "isolate" else batching.overlength
+    return client.with_options(
+        batching=attrs.evolve(batching, adaptive=False, overlength=overlength), on_failure="raise"
+    )

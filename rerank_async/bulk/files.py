@@ -1,0 +1,127 @@
+"""The files of one job, and how a file is replaced whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import attrs
+
+from rerank_async.bulk.errors import JobError, OutputError
+from rerank_async.bulk.journal import cannot_write
+from rerank_async.bulk.lines import STANDARD_INPUT, is_gzip
+
+STANDARD_OUTPUT = STANDARD_INPUT
+
+
+@attrs.frozen
+class JobFiles:
+    """Where a job leaves what.
+
+    Attributes:
+        output: The result.
+        journal: What is appended to: the output itself, or a file beside it that goes when the output is written.
+        identity: Which job this is.
+        failed: Queries that failed.
+    """
+
+    output: Path
+    journal: Path
+    identity: Path
+    failed: Path
+
+    @classmethod
+    def of(cls, output: str, *, appended: bool) -> JobFiles:
+        """The files beside an output; ``appended``: the output is its own journal."""
+        path = Path(output)
+        beside = {name: path.parent / f"{path.name}.{name}" for name in ("journal", "job.json", "failed.jsonl")}
+        return cls(path, path if appended else beside["journal"], beside["job.json"], beside["failed.jsonl"])
+
+    def there(self) -> list[Path]:
+        """Those that exist. An empty journal does not count: a job may have ended before it said which it is."""
+        found = [path for path in (self.output, self.failed, self.identity) if path.exists() and path != self.journal]
+        return [*found, *([self.journal] if self.journal.exists() and self.journal.stat().st_size else [])]
+
+    def remove(self, *, but: Path) -> None:
+        """Removes all but one.
+
+        Raises:
+            OutputError: One cannot be removed.
+        """
+        for path in {self.output, self.journal, self.identity, self.failed} - {but}:
+            _remove(path)
+
+    def remove_failed(self) -> None:
+        """Removes the list of failures, whose queries are then wanted again.
+
+        Raises:
+            OutputError: It cannot be removed.
+        """
+        _remove(self.failed)
+
+    def check_place(self) -> None:
+        """Refuses an output that cannot be one, before anything is sent.
+
+        Raises:
+            JobError: It is a folder, a device or a pipe.
+            OutputError: Its folder is missing or cannot be written.
+        """
+        folder = self.output.parent
+        if self.output.exists() and not self.output.is_file():
+            raise JobError(f"{self.output} is not a plain file; name one, or - for standard output")
+        if not folder.is_dir():
+            raise OutputError(f"cannot write {self.output}: the folder {folder} does not exist; make it first")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"cannot write {self.output}: the folder {folder} is not writable; choose another")
+
+
+@contextlib.contextmanager
+def replace_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its name when the block ends well, and vanishes when it does not; compressed by name.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            with temporary.open("wb") as file:
+                if is_gzip(path.name):
+                    # Neither time nor name inside, so that two runs can be compared.
+                    with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed:
+                        yield cast("BinaryIO", compressed)
+                else:
+                    yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+    except OutputError:
+        raise
+    except OSError as exc:
+        raise cannot_write(path, exc) from exc
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as exc:
+        raise cannot_write(path, exc) from exc
+
+
+def _sync_folder(folder: Path) -> None:
+    """The new name survives a loss of power only when the folder is on the disk too."""
+    with contextlib.suppress(OSError):  # not every file system can
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,130 @@
+"""The journal: a file that is only ever appended to, one line for each finished query, handed to the system at once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from rerank_async.bulk.errors import JobError, OutputError
+from rerank_async.bulk.lines import json_object
+
+_HOW_TO_GO_ON = "make room or choose another place, then go on with the same command and --resume"
+
+
+def cannot_write(path: Path, exc: OSError) -> OutputError:
+    """The error of a file that cannot be written."""
+    return OutputError(f"cannot write {path}: {exc.strerror or exc}; {_HOW_TO_GO_ON}")
+
+
+class Journal:
+    """Appends lines. What `append` has returned from survives the end of this process, however it comes."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file, makes it if it is not there, and cuts off a line that was not finished.
+
+        Raises:
+            OutputError: It cannot be written.
+            JobError: Another process writes it.
+        """
+        self.path = path
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        except OSError as exc:
+            raise cannot_write(path, exc) from exc
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.repaired = _repair(self._file, path)
+        except BlockingIOError as exc:
+            self.close()
+            raise JobError(f"another process writes {path}; let it finish, or stop it") from exc
+        except OSError as exc:
+            self.close()
+            raise cannot_write(path, exc) from exc
+
+    def append(self, line: bytes) -> None:
+        """Writes a line, which ends in a line feed.
+
+        Raises:
+            OutputError: There is no room, or the file cannot be written any more.
+        """
+        try:
+            written = os.write(self._file, line)
+            while written < len(line):  # a disk that is nearly full takes a part
+                written += os.write(self._file, line[written:])
+        except OSError as exc:
+            raise cannot_write(self.path, exc) from exc
+
+    def clear(self) -> None:
+        """Begins anew.
+
+        Raises:
+            OutputError: The file cannot be written any more.
+        """
+        try:
+            os.ftruncate(self._file, 0)
+        except OSError as exc:
+            raise cannot_write(self.path, exc) from exc
+
+    def sync(self) -> None:
+        """Waits until the disk has it all.
+
+        Raises:
+            OutputError: The disk refuses.
+        """
+        try:
+            os.fsync(self._file)
+        except OSError as exc:
+            raise cannot_write(self.path, exc) from exc
+
+    def close(self) -> None:
+        """Closes the file. Harmless when repeated."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def read_back(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a journal with the places where they begin; an unfinished last line is left out."""
+    at = 0
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield at, line
+            at += len(line)
+
+
+def _repair(file: int, path: Path) -> int:
+    """Cuts off what follows the last whole line; returns how many bytes that were.
+
+    A whole last line that is no JSON object goes too: after a loss of power a file may end in a block of zeros.
+    """
+    size = os.fstat(file).st_size
+    if not size:
+        return 0
+    with path.open("rb") as reading:
+        end = _last_feed(reading.fileno(), size) + 1
+        if end:
+            start = _last_feed(reading.fileno(), end - 1) + 1
+            try:
+                json_object(os.pread(reading.fileno(), end - start, start), "a result")
+            except ValueError:
+                end = start
+    if end < size:
+        os.ftruncate(file, end)
+    return size - end
+
+
+def _last_feed(file: int, stop: int) -> int:
+    """Where the last line feed before ``stop`` is; -1: there is none."""
+    block = 2**16
+    while stop > 0:
+        start = max(0, stop - block)
+        found = os.pread(file, stop - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found
+        stop = start
+    return -1

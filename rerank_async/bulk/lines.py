@@ -1,0 +1,150 @@
+"""Lines of files: plain, compressed by gzip (by name), or standard input; and what a whole file amounts to."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from rerank_async.bulk.errors import SourceError
+from rerank_async.policy.json_codec import codec
+
+STANDARD_INPUT = "-"
+MOST_BYTES = 2**28
+"""The longest line that is read. Over it, a file is not made of lines, and would fill the memory."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def name_of(path: str) -> str:
+    """The file as messages call it."""
+    return "standard input" if path == STANDARD_INPUT else path
+
+
+def is_gzip(path: str) -> bool:
+    """Whether the file's name says that it is compressed."""
+    return path.endswith(".gz")
+
+
+def open_binary(path: str) -> BinaryIO:
+    """Opens a file for reading, decompressed.
+
+    Raises:
+        SourceError: There is no such file, or it cannot be read.
+    """
+    if path == STANDARD_INPUT:
+        return sys.stdin.buffer
+    try:
+        return cast("BinaryIO", gzip.open(path, "rb")) if is_gzip(path) else Path(path).open("rb")
+    except (OSError, ValueError) as exc:
+        raise SourceError(f"cannot read {path}: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[BinaryIO]:
+    """As `open_binary`; closed behind the block, except standard input.
+
+    Raises:
+        SourceError: It cannot be read, or is damaged.
+    """
+    file = open_binary(path)
+    try:
+        yield file
+    except (OSError, EOFError, zlib.error) as exc:
+        raise SourceError(f"{name_of(path)}: cannot be read: {exc}") from exc
+    finally:
+        if path != STANDARD_INPUT:
+            file.close()
+
+
+def numbered_lines(path: str) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, without their ends, with their numbers from 1 as editors count them.
+
+    Raises:
+        SourceError: The file cannot be read, is damaged, or has a line over `MOST_BYTES`.
+    """
+    number = 0
+    file = open_binary(path)
+    try:
+        readline = file.readline
+        while line := readline(MOST_BYTES):
+            number += 1
+            if len(line) == MOST_BYTES:
+                raise SourceError(f"{name_of(path)}, line {number}: over {MOST_BYTES // 2**20} MiB, so this is no line")
+            if number == 1:
+                line = line.removeprefix(_BOM)
+            line = line.rstrip(b"\r\n")
+            if line and not line.isspace():
+                yield number, line
+    except (OSError, EOFError, zlib.error) as exc:
+        raise SourceError(f"{name_of(path)}: cannot be read behind line {number}: {exc}") from exc
+    finally:
+        if path != STANDARD_INPUT:
+            file.close()
+
+
+def digest_of(path: str) -> str:
+    """The SHA-256 of a file as it lies there.
+
+    Raises:
+        SourceError: It cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as exc:
+        raise SourceError(f"cannot read {path}: {exc.strerror}") from exc
+
+
+def json_object(line: bytes, needed: str) -> dict[str, Any]:
+    """A line as a JSON object.
+
+    Args:
+        line: UTF-8.
+        needed: What the object is to hold, for the message.
+
+    Raises:
+        ValueError: It is none; the message says what it is, without where.
+    """
+    try:
+        value = codec().loads(line)
+    except ValueError:
+        raise ValueError(_what_is_wrong(line)) from None
+    if type(value) is not dict:
+        raise ValueError(f"a JSON {kind_of(value)} where an object with {needed} is needed")
+    return value
+
+
+def decoded(data: bytes) -> str:
+    """Bytes as text.
+
+    Raises:
+        ValueError: They are not UTF-8; the message says where.
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError as exc:
+        raise ValueError(f"byte {exc.start + 1} is not UTF-8; convert the file, for example with iconv") from None
+
+
+def kind_of(value: object) -> str:
+    """A decoded value in the words of JSON."""
+    names = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
+    return names.get(type(value), "number")
+
+
+def _what_is_wrong(line: bytes) -> str:
+    text = decoded(line)
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as exc:
+        return f"not JSON at character {exc.pos + 1}: {exc.msg}"
+    except (ValueError, RecursionError) as exc:
+        return f"not JSON that can be read: {exc}"
+    return "JSON that the quick parser refuses, such as half of a surrogate pair or a number that is none"

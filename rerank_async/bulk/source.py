@@ -1,0 +1,176 @@
+"""What a job reads: JSON Lines with everything in them, or a run with its corpus and queries."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rerank_async.bulk.errors import SourceError
+from rerank_async.bulk.ids import IdSet
+from rerank_async.bulk.items import BadItem, Item, read_jsonl
+from rerank_async.bulk.lines import STANDARD_INPUT, name_of, numbered_lines
+from rerank_async.bulk.lookup import open_texts
+from rerank_async.bulk.runs import read_groups, read_run_items
+from rerank_async.bulk.texts import Texts
+from rerank_async.errors import InvalidArgumentError
+
+
+class HaltedError(Exception):
+    """The work was ended by `Source.halt`."""
+
+
+class Survey(NamedTuple):
+    """A source, read once from end to end.
+
+    Attributes:
+        queries: How many there are, those that cannot be sent included; None: standard input, which is read once only.
+        digest: Of what it holds; None likewise.
+    """
+
+    queries: int | None
+    digest: str | None
+
+
+class Source:
+    """The queries of a job; to be closed."""
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        run: str | None = None,
+        corpus: str | None = None,
+        queries: str | None = None,
+        depth: int | None = None,
+    ) -> None:
+        """Checks that the names fit together; nothing is read.
+
+        Args:
+            path: JSON Lines, or ``-``.
+            run: A TREC run instead, or ``-``; needs the next two.
+            corpus: The documents.
+            queries: The queries.
+            depth: Only the first so many candidates of each query; None: all.
+
+        Raises:
+            InvalidArgumentError: They do not.
+        """
+        if (path is None) == (run is None):
+            raise InvalidArgumentError("one source is needed: a file of JSON Lines, or a run", argument="source")
+        for name, value in (("corpus", corpus), ("queries", queries)):
+            if (run is None) != (value is None):
+                words = "a run needs a file of" if run is not None else "only a run is looked up in a file of"
+                raise InvalidArgumentError(f"{words} {name}", argument=name)
+        self._main: str = run if run is not None else path  # type: ignore[assignment]  # one of them is given
+        self._run = run is not None
+        self._corpus, self._queries = corpus, queries
+        self._depth = depth
+        self._texts: list[Texts] = []
+        self._halted = threading.Event()
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is a run."""
+        return self._run
+
+    @property
+    def name(self) -> str:
+        """The main file, for messages."""
+        return name_of(self._main)
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether it is standard input, which can be read once only."""
+        return self._main == STANDARD_INPUT
+
+    @property
+    def built_seconds(self) -> float:
+        """How long the indexes took to build; 0.0: they were there, or none are needed."""
+        return sum(texts.built_seconds for texts in self._texts)
+
+    def open(self) -> None:
+        """Opens corpus and queries; builds an index where that is needed.
+
+        Raises:
+            SourceError: A file cannot be used.
+            OutputError: There is no room for an index.
+        """
+        if self._run and not self._texts:
+            assert self._corpus is not None and self._queries is not None  # noqa: PT018, S101 - checked by __init__
+            self._texts.append(open_texts(self._queries, check=self._check))
+            self._texts.append(open_texts(self._corpus, check=self._check))
+
+    def halt(self) -> None:
+        """Ends `open` and `survey`, which may run in another thread, soon; they raise `HaltedError`."""
+        self._halted.set()
+
+    def close(self) -> None:
+        """Closes what `open` opened. Harmless when repeated."""
+        for texts in self._texts:
+            texts.close()
+        self._texts.clear()
+
+    def survey(self) -> Survey:
+        """Reads the main file once: how many queries it holds, and the digest of it.
+
+        Raises:
+            SourceError: It cannot be read, or the rows of a query do not stand together in a run.
+        """
+        if self.is_pipe:
+            return Survey(None, None)
+        digest = hashlib.sha256()
+        if self._run:
+            return Survey(self._count_run(digest), digest.hexdigest())
+        count = 0
+        for _, line in numbered_lines(self._main):
+            digest.update(line)
+            digest.update(b"\n")
+            count += 1
+            if not count & 63:
+                self._check()
+        return Survey(count, digest.hexdigest())
+
+    def items(self, skip: Callable[[int], bool]) -> Iterator[Item | BadItem]:
+        """The queries, in the source's order; after `open`.
+
+        Args:
+            skip: Whether the query at a place, from 0, is not wanted. Of a run, which holds no id twice, it is left
+                out; JSON Lines give it all the same, because their ids must be seen.
+
+        Raises:
+            SourceError: The main file cannot be read any further.
+        """
+        if self._run:
+            queries, corpus = self._texts
+            return read_run_items(self._main, queries, corpus, self._depth, skip)
+        return read_jsonl(self._main, self._depth)
+
+    def identity(self, survey: Survey) -> dict[str, Any]:
+        """What of it belongs to the job's identity; after `open`."""
+        main = {"name": Path(self.name).name, "sha256": survey.digest}
+        facts: dict[str, Any] = {"depth": self._depth, "run" if self._run else "source": main}
+        for name, texts in zip(("queries", "corpus"), self._texts, strict=False):
+            facts[name] = {"name": Path(texts.path).name, "sha256": texts.digest}
+        return facts
+
+    def _check(self) -> None:
+        if self._halted.is_set():
+            raise HaltedError
+
+    def _count_run(self, digest: Any) -> int:
+        count = 0
+        with contextlib.closing(IdSet()) as seen:
+            for rows in read_groups(self._main):
+                self._check()
+                digest.update(rows.content)
+                count += 1
+                if not seen.add(rows.query):
+                    raise SourceError(
+                        f"{self.name}, line {rows.line}: query {rows.query.decode(errors='replace')} stands in two "
+                        f"places; bring its rows together, for example by: sort -s -k1,1 {self.name}"
+                    )
+        return count

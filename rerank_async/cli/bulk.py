@@ -1,0 +1,287 @@
+"""``rerank-async bulk``: every query of a file, reranked into another file, to the end, and no query lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from rerank_async.cli.connection import Target, access
+from rerank_async.cli.exits import TABLE, Exit, InputError, note
+from rerank_async.cli.output import leave_pipe, write_json
+from rerank_async.values.contract import DEFAULT_RATE
+from rerank_async.values.models import RerankModels
+from rerank_async.values.options import LimitOptions
+from rerank_async.values.parameters import RerankParameters, ReturnOptions, as_parameters
+
+if TYPE_CHECKING:
+    from rerank_async.bulk import BulkJob, BulkPlan, Summary
+    from rerank_async.client import AsyncRerank
+
+_SERVICE_MODEL = RerankModels.MS_MARCO_MINILM_L_12_V2.value
+_LOCAL_MODEL = RerankModels.ALL_MINILM_L6_V2.value
+
+
+@attrs.frozen(kw_only=True)
+class Wish:
+    """What `bulk` was asked to do; ``files`` and ``how`` are arguments of `rerank_async.bulk.rerank_file`."""
+
+    target: Target
+    model: str
+    params: RerankParameters
+    requests_per_second: float
+    source: str | None
+    output: str
+    files: dict[str, Any]
+    how: dict[str, Any]
+    dry_run: bool
+    as_json: bool
+
+
+def _params(_: click.Context, __: click.Parameter, value: str | None) -> dict[str, Any]:
+    """A JSON object."""
+    if value is None:
+        return {}
+    try:
+        found = json.loads(value)
+    except ValueError as exc:
+        raise click.BadParameter(f"not JSON: {exc}") from None
+    if not isinstance(found, dict):
+        raise click.BadParameter("a JSON object is needed, such as '{\"truncate_input_tokens\": 512}'")
+    return found
+
+
+@click.command(epilog=TABLE)
+@click.argument("source", required=False)
+@click.option("-o", "--output", metavar="OUT", help="What to write; - for standard output, which keeps no journal.")
+@click.option("--run", metavar="RUN", help="A TREC run instead of SOURCE; needs --corpus and --queries.")
+@click.option("--corpus", metavar="C", help="Its documents: JSON Lines as BEIR has them, or lines of id, tab, text.")
+@click.option("--queries", metavar="Q", help="Its queries, likewise.")
+@click.option("--depth", type=click.IntRange(min=1), metavar="N", help="Only the first N candidates.  [default: all]")
+@click.option("--top-n", type=click.IntRange(min=1), metavar="N", help="Only the N best results.  [default: all]")
+@click.option("--truncate", type=click.IntRange(min=1), metavar="N", help="Cut each text to N tokens.")
+@click.option("--params", metavar="JSON", callback=_params, help="Parameters of the requests, as a JSON object.")
+@click.option("--model", metavar="ID", help=f"The model.  [default: {_SERVICE_MODEL}; with --local: {_LOCAL_MODEL}]")
+@click.option("--url", help="The service's address.  [default: WATSONX_URL]")
+@click.option("--project-id", metavar="ID", help="The project.  [default: WATSONX_PROJECT_ID]")
+@click.option("--space-id", metavar="ID", help="The space, instead of a project.  [default: WATSONX_SPACE_ID]")
+@click.option("--local", is_flag=True, help="Rank on this machine: starts a local server for the job, needs no key.")
+@click.option(
+    "--requests-per-second",
+    type=float,
+    metavar="R",
+    help="The instance's rate limit.  [default: 8; with --local: none]",
+)
+@click.option(
+    "--max-in-flight",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    metavar="N",
+    help="Queries under way at the same time.",
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(("skip", "stop")),
+    default="skip",
+    show_default=True,
+    help="A query that fails: list it in OUT.failed.jsonl and go on, or stop.",
+)
+@click.option("--resume", is_flag=True, help="Go on with a job that was not finished, or begin it.")
+@click.option("--retry-failed", is_flag=True, help="Go on, and take up again what failed.")
+@click.option("--overwrite", is_flag=True, help="Begin anew, whatever is there.")
+@click.option("--ordered", is_flag=True, help="Write JSON Lines in the order of SOURCE, at the end.")
+@click.option("--tag", default="rerank_async", show_default=True, metavar="WORD", help="The last column of a run.")
+@click.option(
+    "--max-outage",
+    type=click.FloatRange(min=0),
+    default=600.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds for which a service that does not answer is waited for.",
+)
+@click.option("--dry-run", is_flag=True, help="Say how many requests it takes and how long; send nothing.")
+@click.option("--json", "as_json", is_flag=True, help="The summary, or the plan, as JSON on standard output.")
+def bulk(**options: Any) -> None:
+    """Rerank every query of SOURCE (- for standard input) into OUT.
+
+    SOURCE holds a JSON object a line: {"id", "query", "inputs": [texts, or {"id", "text"}]}. OUT gets {"id", "results":
+    [{"id" or "index", "score"}]}, best first. With --run it is a TREC run that is reranked into a TREC run. Names that
+    end in .gz are compressed files.
+
+    What is finished is written at once: after a crash, a full disk or Ctrl-C the same command with --resume goes on.
+
+    \b
+    rerank-async bulk queries.jsonl -o ranked.jsonl --resume
+    rerank-async bulk --run bm25.run --corpus corpus.jsonl --queries queries.jsonl -o reranked.run --depth 100
+    """  # noqa: D301 - click reads the backspace: it keeps the lines below from being wrapped
+    wish = _wish(options)
+    if wish.dry_run:
+        _show_plan(asyncio.run(_planned(wish)), wish)
+        return
+    try:
+        summary, interrupted = asyncio.run(_ranked(wish))
+    except OSError as exc:
+        if not isinstance(exc.__cause__, BrokenPipeError):
+            raise
+        leave_pipe()  # whoever reads standard output has seen enough
+        return
+    _show_summary(summary, wish)
+    if interrupted:
+        raise click.exceptions.Exit(Exit.INTERRUPTED)
+    if summary.failed:
+        raise click.exceptions.Exit(Exit.SOME_FAILED)
+
+
+def _wish(options: dict[str, Any]) -> Wish:
+    if options["source"] is None and options["run"] is None:
+        raise InputError("nothing to rank: name SOURCE, or a run by --run, --corpus and --queries")
+    output = options["output"]
+    if output is None and not options["dry_run"]:
+        raise InputError("nowhere to write to: name a file by -o, or - for standard output")
+    if output == "-" and options["as_json"] and not options["dry_run"]:
+        raise InputError("--json and -o - would both write to standard output; name a file by -o")
+    if output == "-" and (options["resume"] or options["retry_failed"]):
+        flag = "--resume" if options["resume"] else "--retry-failed"
+        raise InputError(f"-o - keeps no journal, so there is nothing that {flag} could go on with; name a file by -o")
+    if options["overwrite"] and (options["resume"] or options["retry_failed"]):
+        raise InputError("--overwrite begins anew, so there is nothing to resume; leave one of them out")
+    if options["dry_run"] and (options["resume"] or options["retry_failed"] or options["overwrite"]):
+        raise InputError("--dry-run plans the whole of the source; leave --resume, --retry-failed, --overwrite out")
+    local = options["local"]
+    rate = options["requests_per_second"]
+    return Wish(
+        target=Target(url=options["url"], project_id=options["project_id"], space_id=options["space_id"], local=local),
+        model=options["model"] or (_LOCAL_MODEL if local else _SERVICE_MODEL),
+        params=_parameters(options),
+        requests_per_second=(math.inf if local else DEFAULT_RATE) if rate is None else rate,
+        source=options["source"],
+        output=output or "-",
+        files={name: options[name] for name in ("run", "corpus", "queries", "depth")},
+        how={
+            name: options[name]
+            for name in (
+                "tag",
+                "ordered",
+                "resume",
+                "overwrite",
+                "retry_failed",
+                "on_error",
+                "max_in_flight",
+                "max_outage",
+            )
+        },
+        dry_run=options["dry_run"],
+        as_json=options["as_json"],
+    )
+
+
+def _parameters(options: dict[str, Any]) -> RerankParameters:
+    params = as_parameters(options["params"], "--params")
+    top_n, truncate = options["top_n"], options["truncate"]
+    back = params.return_options or ReturnOptions()
+    if top_n is not None and back.top_n is not None:
+        raise InputError("--top-n and --params both set top_n; leave one of them out")
+    if truncate is not None and params.truncate_input_tokens is not None:
+        raise InputError("--truncate and --params both set truncate_input_tokens; leave one of them out")
+    if back.inputs or back.query:
+        raise InputError("--params: inputs and query are not written, so return_options may only hold top_n")
+    return RerankParameters(
+        truncate_input_tokens=truncate or params.truncate_input_tokens,
+        return_options=ReturnOptions(top_n=top_n or back.top_n) if top_n or back.top_n else None,
+    )
+
+
+def _client(wish: Wish, way: Any) -> AsyncRerank:
+    from rerank_async.client import AsyncRerank
+
+    limits = LimitOptions(requests_per_second=wish.requests_per_second)
+    return AsyncRerank(wish.model, wish.params, way.credentials, way.project_id, way.space_id, limits=limits)
+
+
+async def _planned(wish: Wish) -> BulkPlan:
+    from rerank_async.bulk import plan_file
+
+    async with access(wish.target, preload=None) as way, _client(wish, way) as client:
+        return await plan_file(client, wish.source, **wish.files)
+
+
+async def _ranked(wish: Wish) -> tuple[Summary, bool]:
+    from rerank_async.bulk import rerank_file
+    from rerank_async.cli.bulk_view import BulkView
+
+    with BulkView() as view:
+        if wish.target.local:
+            view.say(f"loading {wish.model}")
+        async with access(wish.target, preload=wish.model) as way, _client(wish, way) as client:
+            view.watch(client)
+            output = sys.stdout.buffer if wish.output == "-" else wish.output
+            job = rerank_file(client, wish.source, output, observer=view, **wish.files, **wish.how)
+            interrupted = _heed_signals(job, view)
+            summary = await job
+    return summary, bool(interrupted)
+
+
+def _heed_signals(job: BulkJob, view: Any) -> list[int]:
+    """The first Ctrl-C or SIGTERM stops the job in order, the second at once: nothing that is finished is lost."""
+    received: list[int] = []
+
+    def stop(number: int) -> None:
+        received.append(number)
+        if len(received) > 1:
+            view.stop()
+            note("interrupted again: gone at once")
+            os._exit(Exit.INTERRUPTED)
+        view.say("stopping")
+        job.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
+    return received
+
+
+def _show_plan(plan: BulkPlan, wish: Wish) -> None:
+    from rerank_async.cli.bulk_view import length
+
+    for problem in plan.first_problems:
+        note(problem)
+    if plan.problems > len(plan.first_problems):
+        note(f"and {plan.problems - len(plan.first_problems)} more queries that cannot be sent")
+    if wish.as_json:
+        write_json(plan.to_dict())
+        return
+    rate = wish.requests_per_second
+    at = "without a limit" if rate == math.inf else f"at {rate:g} requests/s"
+    click.echo(
+        f"{plan.queries} queries, {plan.inputs} inputs ({plan.unique} to send), {plan.requests} requests, "
+        f"{plan.body_bytes / 1e6:.1f} MB; {length(plan.seconds)} {at}, beside the service's own time; nothing was sent"
+    )
+
+
+def _show_summary(summary: Summary, wish: Wish) -> None:
+    from rerank_async.cli.bulk_view import length
+
+    if wish.as_json:
+        write_json(summary.to_dict())
+    of = "" if summary.queries is None else f" of {summary.queries}"
+    before = f", {summary.resumed} of them before" if summary.resumed else ""
+    note(
+        f"{summary.done}{of} queries done{before}, {summary.failed} failed; {summary.inputs} inputs in "
+        f"{summary.requests} requests ({summary.retries} retries, {summary.throttled} times 429), "
+        f"{summary.tokens} tokens, in {length(summary.seconds)}"
+    )
+    if summary.failures is not None:
+        note(f"what failed is in {summary.failures}; the same command with --retry-failed takes it up again")
+    if not summary.complete:
+        kept = wish.output != "-"
+        note("stopped: the same command with --resume goes on" if kept else "stopped; -o - keeps nothing to resume")
+    elif wish.output != "-":
+        note(f"written: {Path(summary.output)}")

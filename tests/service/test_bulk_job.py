@@ -1,0 +1,287 @@
+"""Bulk jobs from Python: awaited, iterated, watched, stopped; and what an outage does to them."""
+
+import asyncio
+import io
+import json
+
+import pytest
+from support.bulk_jobs import by_id, lines, queries, ranked, write_jsonl
+from support.clients import client_for, client_tasks
+from support.clock import FakeClock
+from support.services import honest, refusal, service
+
+from rerank_async import LimitOptions, Merged, RetryOptions, Sent, errors
+from rerank_async.bulk import (
+    JobError,
+    JobStoppedError,
+    Outage,
+    OutageOver,
+    OutputError,
+    QueryDone,
+    SourceError,
+    Started,
+    outage,
+    plan_file,
+    rerank_file,
+)
+
+ONCE = RetryOptions(max_attempts=1)
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_jsonl(tmp_path / "queries.jsonl", queries(20))
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "ranked.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch):
+    monkeypatch.setattr(outage, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(outage, "LONGEST_PAUSE", 0.002)
+
+
+async def test_awaited_it_runs_to_the_end(server, source, out):
+    async with client_for(server) as client:
+        summary = await rerank_file(client, source, out)
+    assert (summary.queries, summary.done, summary.failed, summary.complete) == (20, 20, 0, True)
+    assert (summary.requests, summary.inputs, summary.output) == (20, 100, str(out))
+    assert by_id(lines(out)) == {value["id"]: ranked(value) for value in queries(20)}
+
+
+async def test_iterated_it_hands_out_each_query_once_it_is_kept(server, source, out):
+    async with client_for(server) as client:
+        job = rerank_file(client, source, out, max_in_flight=3)
+        seen = {}
+        async with job:
+            async for done in job:
+                assert done.id in by_id(lines(out))
+                seen[done.id] = [(result.index, result.score) for result in done.response.results]
+    assert set(seen) == {value["id"] for value in queries(20)}
+    assert job.summary.complete
+
+
+async def test_left_early_it_can_be_resumed(server, source, out):
+    async with client_for(server) as client:
+        async with rerank_file(client, source, out, max_in_flight=2) as job:
+            async for _ in job:
+                break
+        assert client_tasks() == []
+        assert not job.summary.complete
+        summary = await rerank_file(client, source, out, max_in_flight=2, resume=True)
+    assert summary.complete
+    assert summary.resumed >= 1
+    assert server.counts.rerank <= 20 + 2
+    assert by_id(lines(out)) == {value["id"]: ranked(value) for value in queries(20)}
+
+
+async def test_stopped_it_returns_what_it_did(server, source, out):
+    async with client_for(server) as client:
+
+        def watch(event):
+            if isinstance(event, QueryDone):
+                job.stop()
+
+        job = rerank_file(client, source, out, max_in_flight=2, observer=watch)
+        summary = await job
+        assert not summary.complete
+        assert 1 <= summary.done <= 3
+        assert (await rerank_file(client, source, out, resume=True)).done == 20
+
+
+async def test_cancelled_it_leaves_nothing_running(server, source, out):
+    async with client_for(server) as client:
+        task = asyncio.create_task(_awaited(rerank_file(client, source, out)))
+        while server.counts.rerank < 3:  # noqa: ASYNC110 - the server has no events
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert client_tasks() == []
+        assert (await rerank_file(client, source, out, resume=True)).done == 20
+
+
+async def _awaited(job):
+    return await job
+
+
+async def test_an_observer_hears_of_the_job_and_of_its_requests_and_the_clients_own_does_too(server, source, out):
+    heard, own = [], []
+    async with client_for(server, observer=own.append) as client:
+        await rerank_file(client, source, out, observer=heard.append)
+    kinds = [type(event) for event in heard]
+    assert kinds[0] is Started
+    assert [kinds.count(kind) for kind in (QueryDone, Sent, Merged)] == [20, 20, 20]
+    assert [type(event) for event in own].count(Sent) == 20
+
+
+async def test_an_observer_that_raises_is_logged_and_the_job_goes_on(server, source, out, caplog):
+    def fails(event):
+        raise RuntimeError("mine")
+
+    async with client_for(server) as client:
+        assert (await rerank_file(client, source, out, observer=fails)).done == 20
+    assert "an observer raised" in caplog.text
+
+
+async def test_a_stream_takes_the_results_in_order(server, source):
+    stream = io.BytesIO()
+    async with client_for(server) as client:
+        summary = await rerank_file(client, source, stream, ordered=True, max_in_flight=2)
+    assert [json.loads(line) for line in stream.getvalue().splitlines()] == list(map(ranked, queries(20)))
+    assert summary.output == "-"
+
+
+async def test_a_job_runs_once(server, source, out):
+    async with client_for(server) as client:
+        job = rerank_file(client, source, out)
+        await job
+        with pytest.raises(errors.ClientStateError, match="make a new one"):
+            await job
+
+
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        ({"on_error": "maybe"}, "on_error"),
+        ({"max_in_flight": 0}, "max_in_flight"),
+        ({"max_outage": -1}, "max_outage"),
+        ({"depth": 0}, "depth"),
+        ({"resume": True, "overwrite": True}, "overwrite"),
+        ({"corpus": "c"}, "corpus"),
+        ({"source": None}, "source"),
+        ({"source": None, "run": "r", "corpus": "c", "queries": "q", "tag": "two words"}, "tag"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, str) else None,
+)
+async def test_a_wrong_argument_is_named_at_once(server, options, argument):
+    async with client_for(server) as client:
+        arguments = {"source": "q.jsonl", "output": "out", **options}
+        with pytest.raises(errors.InvalidArgumentError) as caught:
+            rerank_file(client, **arguments)
+    assert caught.value.argument == argument
+
+
+async def test_its_errors_are_errors_of_this_package(server, source, out, tmp_path):
+    async with client_for(server) as client:
+        with pytest.raises(SourceError):
+            await rerank_file(client, tmp_path / "absent", out)
+        with pytest.raises(OutputError):
+            await rerank_file(client, source, tmp_path / "no" / "x")
+        out.write_text("x\n")
+        with pytest.raises(JobError) as caught:
+            await rerank_file(client, source, out)
+    assert isinstance(caught.value, errors.RerankError)
+
+
+async def test_a_plan_counts_what_a_job_sends(server, source, out):
+    async with client_for(server) as client:
+        plan = await plan_file(client, source, depth=2)
+        assert server.counts.rerank == 0
+        summary = await rerank_file(client, source, out, depth=2)
+    assert (plan.queries, plan.inputs, plan.requests) == (20, 40, summary.requests)
+
+
+# Outages
+
+
+async def test_an_outage_is_waited_out_and_fails_no_query(source, out):
+    heard = []
+
+    def answer(seen):
+        return refusal(503, "unavailable", "Down") if 5 <= seen.number < 30 else honest(seen)
+
+    async with service(answer) as server, client_for(server, retries=ONCE) as client:
+        summary = await rerank_file(client, source, out, max_in_flight=4, observer=heard.append)
+    assert (summary.done, summary.failed, summary.outages) == (20, 0, 1)
+    kinds = [type(event) for event in heard if isinstance(event, Outage | OutageOver)]
+    assert kinds[0] is Outage
+    assert kinds[-1] is OutageOver
+    assert by_id(lines(out)) == {value["id"]: ranked(value) for value in queries(20)}
+
+
+async def test_an_outage_that_lasts_stops_the_job_and_lists_no_query(source, out):
+    def answer(seen):
+        return refusal(503, "unavailable", "Down") if seen.number >= 5 else honest(seen)
+
+    async with service(answer) as server, client_for(server, retries=ONCE) as client:
+        with pytest.raises(JobStoppedError, match="has not answered for") as caught:
+            await rerank_file(client, source, out, max_in_flight=4, max_outage=0)
+        assert isinstance(caught.value.reason, errors.ServiceError)
+        assert len(lines(out)) == 4
+        assert not out.with_name("ranked.jsonl.failed.jsonl").exists()
+
+
+async def test_a_token_quota_that_ends_meanwhile_stops_the_job_at_once(source, out):
+    def answer(seen):
+        return refusal(403, "token_quota_reached", "Used up") if seen.number >= 5 else honest(seen)
+
+    async with service(answer) as server, client_for(server) as client:
+        with pytest.raises(JobStoppedError, match="Used up") as caught:
+            await rerank_file(client, source, out, max_in_flight=2)
+    assert isinstance(caught.value.reason, errors.QuotaExceededError)
+    assert not out.with_name("ranked.jsonl.failed.jsonl").exists()
+
+
+async def test_a_query_that_fails_while_others_do_not_is_given_up_in_the_end(source, out):
+    poisoned = queries(20)[7]["query"]
+
+    def answer(seen):
+        return refusal(500, "downstream", "Oh") if seen.json["query"] == poisoned else honest(seen)
+
+    wrong = {value["id"] for value in queries(20) if value["query"] == poisoned}
+    async with service(answer) as server, client_for(server, retries=ONCE) as client:
+        summary = await rerank_file(client, source, out, max_in_flight=4)
+    assert (summary.done, summary.failed, summary.outages) == (20 - len(wrong), len(wrong), 0)
+    failed = lines(out.with_name("ranked.jsonl.failed.jsonl"))
+    assert {line["id"] for line in failed} == wrong
+    assert {(line["code"], line["trace"]) for line in failed} == {("downstream", "0123456789abcdef")}
+
+
+async def test_refusals_of_every_query_from_the_first_on_stop_the_job(tmp_path, out):
+    source = write_jsonl(tmp_path / "q.jsonl", queries(60))
+    async with (
+        service(lambda seen: refusal(400, "invalid_input_argument", "Bad project")) as server,
+        client_for(server) as client,
+    ):
+        with pytest.raises(JobStoppedError, match="refused each of the first 20 queries"):
+            await rerank_file(client, source, out, max_in_flight=2)
+        assert len(server.seen) <= 22
+
+
+async def test_on_error_stop_ends_with_the_services_error(source, out):
+    def answer(seen):
+        return refusal(400, "invalid_input_argument", "No") if seen.number == 5 else honest(seen)
+
+    async with service(answer) as server, client_for(server) as client:
+        with pytest.raises(JobStoppedError, match=r"query 'q4' \(line 5\)") as caught:
+            await rerank_file(client, source, out, max_in_flight=1, on_error="stop")
+        assert isinstance(caught.value.reason, errors.BadRequestError)
+        assert (await rerank_file(client, source, out, resume=True)).done == 20
+
+
+# Going on
+
+
+async def test_a_job_that_was_just_broken_off_waits_until_a_window_of_the_limit_has_passed(server, source, out):
+    limits = LimitOptions(requests_per_second=10.0, burst=10_000)
+    clock = FakeClock()
+    async with client_for(server, limits=limits) as client:
+        async with rerank_file(client, source, out, max_in_flight=2) as job:
+            async for _ in job:
+                break
+        job = rerank_file(client, source, out, resume=True)
+        job._clock = clock
+        running = asyncio.create_task(_awaited(job))
+        while not clock.pending:  # noqa: ASYNC110 - a thread reads the source meanwhile
+            await asyncio.sleep(0)
+        (due,) = clock.pending
+        assert 500 < due - clock.now() <= 1000
+        sent = server.counts.rerank
+        clock.stall(1000)
+        clock._timers[0][2].run()
+        assert (await running).complete
+        assert server.counts.rerank > sent

@@ -1,0 +1,177 @@
+"""Corpora: the same texts from memory, through an index on the disk, and out of a compressed file."""
+
+import gzip
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rerank_async.bulk import index
+from rerank_async.bulk.errors import OutputError, SourceError
+from rerank_async.bulk.index import TextsOnDisk
+from rerank_async.bulk.lookup import SUFFIX, open_texts
+from rerank_async.bulk.texts import LackingError
+
+KINDS = ["memory", "disk", "compressed"]
+
+
+def opened(folder, content, kind, name="corpus"):
+    path = folder / (f"{name}.gz" if kind == "compressed" else name)
+    path.write_bytes(gzip.compress(content) if kind == "compressed" else content)
+    return open_texts(str(path), in_memory=10**9 if kind == "memory" else 0)
+
+
+def as_lines(documents):
+    return b"".join(json.dumps(each, ensure_ascii=False).encode() + b"\n" for each in documents)
+
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+corpora = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), words, max_size=40)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=40)
+@given(corpus=corpora, title=words, draw=st.randoms())
+def test_every_text_is_found_and_nothing_else(tmp_path_factory, kind, corpus, title, draw):
+    documents = [{"_id": name, "title": title, "text": text} for name, text in corpus.items()]
+    texts = opened(tmp_path_factory.mktemp("texts"), as_lines(documents), kind)
+    try:
+        names = list(corpus)
+        draw.shuffle(names)
+        right = {name: f"{title} {text}".strip() if title else text for name, text in corpus.items()}
+        assert texts.fetch(names) == [right[name] for name in names]
+        with pytest.raises(LackingError):
+            texts.fetch([*names, "a name that is not there"])
+        assert texts.fetch([]) == []
+    finally:
+        texts.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("content", "name", "text"),
+    [
+        (b"7\tone\ttwo\n", "7", "one two"),
+        (b"\xef\xbb\xbf7\tone\r\n\n8\ttwo", "8", "two"),
+        (b"\xef\xbb\xbf7\tone\r\n\n8\ttwo", "7", "one"),
+        (b'{"id": 7, "text": "one"}\n', "7", "one"),
+        (b'{"_id": "7", "title": null, "text": ""}\n', "7", ""),
+        (b'  {"_id": "7", "text": "one"}  \n', "7", "one"),
+        (b'{"_id": "7", "text": "' + b"x" * 50_000 + b'"}\n{"_id": "8", "text": "y"}', "7", "x" * 50_000),
+        ('{"_id": "ü", "text": "naïve"}\n'.encode(), "ü", "naïve"),
+    ],
+    ids=["tabs", "no end", "mark", "number", "empty", "blanks", "long", "letters"],
+)
+def test_lines_of_every_kind(tmp_path, kind, content, name, text):
+    texts = opened(tmp_path, content, kind)
+    assert texts.fetch([name]) == [text]
+    texts.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"_id": "a", "text": "x"}\n{"_id": "a", "text": "y"}\n', "line 2: the id 'a' stands in line 1 too"),
+        (b'{"_id": "a", "text": "x"}\n{"_id": "b"}\n', "line 2: no field 'text'; its fields: '_id'"),
+        (b'{"_id": "a", "text": "x"}\n\n{"text": "x"}\n', "line 3: no field 'id'"),
+        (b'{"_id": 1.5, "text": "x"}\n', "line 1: the field '_id' is a JSON number, not a string"),
+        (b'{"_id": "a", "text": "x"}\nb\tx\n', "line 2: not JSON"),
+        (b"a\tx\nb x\n", "line 2: no tab"),
+        (b"a\tx\nb\t\xff\n", "line 2: byte 3 is not UTF-8"),
+    ],
+    ids=["twice", "text", "id", "number", "mixed", "tab", "latin"],
+)
+def test_what_is_wrong_is_said_with_its_line_and_leaves_nothing_behind(tmp_path, kind, content, words):
+    with pytest.raises(SourceError) as caught:
+        opened(tmp_path, content, kind)
+    assert words in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir() if "rerank-index" in path.name] == []
+
+
+@pytest.mark.parametrize("kind", ["disk", "compressed"])
+def test_an_index_is_used_again_until_the_file_changes(tmp_path, kind):
+    first = opened(tmp_path, b"a\tx\n", kind)
+    assert first.built_seconds > 0
+    first.close()
+    again = open_texts(first.path, in_memory=0)
+    assert (again.built_seconds, again.digest, again.fetch(["a"])) == (0.0, first.digest, ["x"])
+    again.close()
+    changed = opened(tmp_path, b"a\ty\nb\tz\n", kind)
+    assert changed.built_seconds > 0
+    assert changed.fetch(["b", "a"]) == ["z", "y"]
+    changed.close()
+
+
+@pytest.mark.parametrize("kind", ["disk", "compressed"])
+def test_an_index_that_was_cut_is_made_anew(tmp_path, kind):
+    texts = opened(tmp_path, b"a\tx\n", kind)
+    texts.close()
+    beside = tmp_path / f"{Path(texts.path).name}{SUFFIX}"
+    beside.write_bytes(beside.read_bytes()[:4100])
+    again = open_texts(texts.path, in_memory=0)
+    assert again.built_seconds > 0
+    assert again.fetch(["a"]) == ["x"]
+    again.close()
+
+
+@pytest.mark.parametrize("kind", ["disk", "compressed"])
+def test_beside_a_folder_that_is_not_writable_the_index_is_temporary(tmp_path, kind, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    texts = opened(tmp_path, b"a\tx\n", kind)
+    assert len(list(elsewhere.iterdir())) == 1
+    assert texts.fetch(["a"]) == ["x"]
+    texts.close()
+    assert list(elsewhere.iterdir()) == []
+    assert stat.S_ISREG((tmp_path / Path(texts.path).name).stat().st_mode)
+
+
+def test_ids_with_the_same_checksum_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(index, "crc32", lambda data: 123_456_789)
+    texts = opened(tmp_path, b"".join(b"n%d\ttext %d\n" % (number, number) for number in range(50)), "disk")
+    assert isinstance(texts, TextsOnDisk)
+    assert texts.fetch(["n7", "n49", "n0"]) == ["text 7", "text 49", "text 0"]
+    with pytest.raises(LackingError, match="n50"):
+        texts.fetch(["n1", "n50"])
+    texts.close()
+    with pytest.raises(SourceError, match="line 3: the id 'a' stands in line 1 too"):
+        opened(tmp_path, b"a\tx\nb\ty\na\tz\n", "disk", "other")
+
+
+def test_a_table_that_is_larger_than_may_stay_in_memory_is_let_go_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(index, "_RESIDENT", 0)
+    monkeypatch.setattr(index, "_FETCHES", 2)
+    texts = opened(tmp_path, b"".join(b"n%d\tx\n" % number for number in range(5000)), "disk")
+    assert [texts.fetch([f"n{number}"]) for number in range(100)] == [["x"]] * 100
+    texts.close()
+
+
+def test_building_ends_where_it_is_asked_to(tmp_path):
+    path = tmp_path / "corpus"
+    path.write_bytes(b"".join(b"n%d\tx\n" % number for number in range(5000)))
+
+    def check():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_texts(str(path), in_memory=0, check=check)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_index_for_which_there_is_no_room_is_an_output_that_cannot_be_written(tmp_path):
+    (tmp_path / "corpus").write_bytes(b"a\tx\n")
+    with pytest.raises(OutputError, match="cannot write the index"):
+        index.build(str(tmp_path / "corpus"), tmp_path / "no" / "index", "stamp", lambda: None)
+
+
+@pytest.mark.parametrize(("path", "words"), [("-", "standard input does not allow"), ("absent", "cannot read absent")])
+def test_what_cannot_be_looked_up_in(path, words):
+    with pytest.raises(SourceError, match=words):
+        open_texts(path)
