@@ -68,6 +68,7 @@ def terms_of(
     batching: BatchOptions,
     hedging: tuple[HedgeModel, HedgeBudget] | None,
     on_failure: OnFailure,
+    waits: bool,
     observer: Observer | None,
 ) -> Terms:
     """What holds for every call of a client or a view."""
@@ -75,6 +76,7 @@ def terms_of(
         model_id=model_id,
         batching=batching,
         partial=on_failure == "partial",
+        waits=waits,
         observers=() if observer is None else (observer,),
         latency=api_client.latencies.of(model_id),
         bounds=api_client.bounds,

@@ -122,7 +122,7 @@ class AsyncRerank:
         self._on_failure = checked_on_failure(on_failure)
         self._observer = checked_observer(observer)
         self._timeout: float | Default | None = DEFAULT
-        self._owned = api_client is None
+        self._owned, self._waits = api_client is None, True
         self._model_id = checked_model(model_id)
         options = {
             "credentials": credentials,
@@ -389,6 +389,7 @@ class AsyncRerank:
             batching=self._batching,
             hedging=self._hedging,
             on_failure=self._on_failure,
+            waits=self._waits,
             observer=self._observer,
         )
 

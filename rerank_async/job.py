@@ -23,12 +23,15 @@ class Terms(NamedTuple):
         observers: Who hears of what happens.
         latency: How long the model takes.
         bounds: What the service has shown to be too large.
+        waits: Whether a call waits for a service that refuses connections to come back; else a refusal is a failure like
+            others.
         hedging: When a slow request is raced, and how often; None: never.
     """
 
     model_id: str
     batching: BatchOptions
     partial: bool
+    waits: bool
     observers: Sequence[Observer]
     latency: LatencyModel
     bounds: LearnedBounds

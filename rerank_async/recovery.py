@@ -49,7 +49,7 @@ class Recovery:
         channel = self._channel
         gate, now = channel.gate, channel.clock.now()
         self.last = str(error)
-        waits = gate.answers or self._job.deadline is not None
+        waits = self._job.terms.waits and (gate.answers or self._job.deadline is not None)
         if isinstance(error, RateLimitError):
             batch.throttled += 1
             batch.free += 1

@@ -11,10 +11,11 @@ def in_full(client: AsyncRerank) -> AsyncRerank:
     """A view of the client that sends full batches and scores each query as a whole, or fails it.
 
     In a job requests are what is scarce, so none are added for speed. A query of which some texts have no score is a
-    failed one, listed with its reason: a ranking without them would look complete.
+    failed one, listed with its reason: a ranking without them would look complete. An outage is the job's to wait out
+    and to tell of, so the calls do not wait for its end.
     """
     batching = client._batching  # noqa: SLF001 - a view of it, made here
     overlength = "raise" if batching.overlength == "isolate" else batching.overlength
-    return client.with_options(
-        batching=attrs.evolve(batching, adaptive=False, overlength=overlength), on_failure="raise"
-    )
+    view = client.with_options()
+    view._waits = False  # noqa: SLF001 - as above
+    return view.with_options(batching=attrs.evolve(batching, adaptive=False, overlength=overlength), on_failure="raise")

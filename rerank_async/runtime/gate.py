@@ -26,6 +26,13 @@ _LOOK_AGAIN = 0.01
 _CLOSED = "the client was closed while this call was under way"
 
 
+def _too_late(behind: float, left: float) -> DeadlineExceededError:
+    return DeadlineExceededError(
+        f"the limiter is {behind:.1f} s behind, the deadline is in {max(0.0, left):.1f} s. "
+        "Nothing was sent for what is left; give the call more time, or ask for less at once"
+    )
+
+
 class Gate:
     """Grants permits within a rate and a bound on requests in flight: in turns between flows, in order inside one.
 
@@ -64,6 +71,7 @@ class Gate:
         self._patience = inf if patience is None else patience
         self._tickets = count()
         self._queue: FairQueue[Waiter] = FairQueue()
+        self._timed: set[Waiter] = set()  # those in the queue that have a deadline
         self._resting: set[asyncio.Future[None]] = set()
         self._in_flight = 0
         self._unsent = 0
@@ -122,14 +130,18 @@ class Gate:
             if deadline is not None:
                 self._check(self._clock.now(), self._queue.ahead(flow, ticket), deadline)
             future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
-            waiter = Waiter(flow, ticket, asked_at, future, patient=deadline is not None)
+            waiter = Waiter(flow, ticket, asked_at, future, deadline=deadline)
             self._queue.push(flow, ticket, waiter)
+            if deadline is not None:
+                self._timed.add(waiter)
             self._pump()
             try:
                 permit = await waiter.future
             except asyncio.CancelledError:
                 self._leave_queue(waiter)
                 raise
+            finally:
+                self._timed.discard(waiter)
             if self._limiter.paused_until <= self._clock.now():
                 return permit
             self.leave(permit)  # a 429 came between the grant and now
@@ -180,6 +192,7 @@ class Gate:
         self._hear(now)
         delay = self._limiter.throttled(now, now if permit.sent_at is None else permit.sent_at, retry_after, heard)
         self._heard_limit()
+        self._fail_late(now)
         self._rearm()
         return delay
 
@@ -279,6 +292,7 @@ class Gate:
     def forget_loop(self) -> None:
         """Drops what belonged to an event loop that is gone: its waiters, its timer, its requests in flight."""
         self._queue.clear()
+        self._timed.clear()
         self._resting.clear()
         self._cancel_timer()
         self._in_flight = self._unsent = 0
@@ -288,7 +302,7 @@ class Gate:
     def _fail_impatient(self, error: ConnectionFailedError, seconds: float) -> None:
         """Ends the waiting of those who have no deadline."""
         for waiter in self._queue.clear():
-            if waiter.patient:
+            if waiter.deadline is not None:
                 self._queue.push(waiter.flow, waiter.ticket, waiter)
             elif not waiter.future.done():
                 waiter.future.set_exception(
@@ -313,10 +327,15 @@ class Gate:
     def _check(self, now: float, ahead: int, deadline: float) -> None:
         ready_at = self._limiter.ready_at(now, ahead)
         if ready_at > deadline:
-            raise DeadlineExceededError(
-                f"the limiter is {ready_at - now:.1f} s behind, the deadline is in {max(0.0, deadline - now):.1f} s. "
-                "Nothing was sent for what is left; give the call more time, or ask for less at once"
-            )
+            raise _too_late(ready_at - now, deadline - now)
+
+    def _fail_late(self, now: float) -> None:
+        """Ends the waiting of those whose deadline the pause that was just heard of does not leave."""
+        paused_until = self._limiter.paused_until
+        for waiter in [each for each in self._timed if each.deadline is not None and each.deadline < paused_until]:
+            if not waiter.future.done():
+                self._queue.remove(waiter.flow, waiter.ticket)
+                waiter.future.set_exception(_too_late(paused_until - now, (waiter.deadline or now) - now))
 
     def _hear(self, now: float) -> None:
         """There is a service that answers."""

@@ -26,16 +26,16 @@ class Permit:
 class Waiter:
     """Someone who waits for a permit at the gate."""
 
-    __slots__ = ("asked_at", "flow", "future", "patient", "ticket")
+    __slots__ = ("asked_at", "deadline", "flow", "future", "ticket")
 
     def __init__(
-        self, flow: Hashable, ticket: int, asked_at: float, future: asyncio.Future[Permit], *, patient: bool
+        self, flow: Hashable, ticket: int, asked_at: float, future: asyncio.Future[Permit], *, deadline: float | None
     ) -> None:
         self.flow = flow
         self.ticket = ticket
         self.asked_at = asked_at
         self.future = future
-        self.patient = patient  # it has a deadline, and only that bounds it
+        self.deadline = deadline  # what alone bounds its waiting; None: nothing does
 
 
 def wake(future: asyncio.Future[None]) -> None:

@@ -135,7 +135,7 @@ class Service:
     ):
         options = BatchOptions(**{"max_inputs": 1} | batching)
         head = {"model_id": "asked-for", "query": "q"}
-        terms = Terms("asked-for", options, partial, observers, self.latency, self.bounds, hedging)
+        terms = Terms("asked-for", options, partial, True, observers, self.latency, self.bounds, hedging)
         texts = list(texts)
         return Job(
             head=head,

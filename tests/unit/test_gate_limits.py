@@ -4,6 +4,7 @@ import pytest
 from support.clock import settle
 from support.gates import Askers, gate_of
 
+from rerank_async.errors import DeadlineExceededError
 from rerank_async.policy.concurrency import SLOW_START
 from rerank_async.policy.heard import Heard, Limit
 
@@ -219,3 +220,22 @@ async def test_lanes_and_free_say_what_could_go_now():
     gate.leave(permits[1])
     await clock.advance(1.5)
     assert (gate.free(), gate.lanes()) == (4, 3)
+
+
+async def test_a_pause_that_outlasts_a_deadline_ends_the_waiting_at_once():
+    gate, clock = gate_of(most=1)
+    askers = Askers(gate, clock)
+    await askers.ask("in flight")
+    await askers.ask("short", deadline=clock.now() + 20.0, flow="short")
+    await askers.ask("long", deadline=clock.now() + 40.0, flow="long")
+    await askers.ask("endless", flow="endless")
+    gate.throttled(askers.permits["in flight"], 30.0)
+    await settle()
+    with pytest.raises(DeadlineExceededError, match=r"30\.0 s behind, the deadline is in 20\.0 s"):
+        askers.tasks["short"].result()
+    assert gate.queued == 2, "the others have the time"
+    askers.leave("in flight")
+    await clock.advance(30.0)
+    assert askers.order == ["in flight", "long"]
+    await askers.cancel_rest()
+    assert gate.queued == 0
