@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Final
 
 import attrs
@@ -41,6 +42,10 @@ started a whole burst at once again and again would leave others no moment to be
 _SPREAD_MOST: Final = 0.12
 """Of a window, at most a second: over how much of it a burst is spread in this way."""
 
+
+_PATIENCE: Final = {"header": PATIENCE, "429": PATIENCE, "option": 22.0, "learned": IMPATIENCE}
+"""As `pace.PATIENCE`. Where the service never named a number, 429s may mean that the option is above the limit, and what is
+left of it has to be found."""
 
 _BLIND_PAUSE: Final = 0.125
 """Seconds: the first pause after a 429 without a Retry-After where nothing paces; a request of the default rate. Each 429
@@ -100,6 +105,7 @@ class LearningLimiter:
         self._left = 0  # the last x-requests-limit-remaining
         self._left_at = -math.inf
         self._spread = 0.0
+        self._passed: deque[float] = deque(maxlen=_MOST_AT_ONCE)  # when answers came, while nothing is known
         self._window = StartWindow(_MOST_AT_ONCE, 1.0)
         self._pace = Pace(_BELIEF)
         self._settle(-math.inf)
@@ -170,7 +176,9 @@ class LearningLimiter:
         """As `Limiter.answered`."""
         if heard is not None:
             self._hear(now, sent_at, heard)
-        if self._pace.troubled:
+        if not self.limit_known:
+            self._passed.append(now)
+        elif self._pace.troubled:
             self._pace.answered(now)
         if self._streak and sent_at >= self._throttled_at:
             self._streak = 0
@@ -278,12 +286,14 @@ class LearningLimiter:
         self.paced = self.limit_known = True
         self._window.resize(size, size / rate)
         self._pace.resize(rate)
-        self._pace.patience = IMPATIENCE if self.source == "learned" else PATIENCE
+        self._pace.patience = _PATIENCE[self.source]
         self._spread = min(_SPREAD, _SPREAD_MOST / size) * min(1.0, size / rate)
 
     def _learn(self, now: float) -> None:
-        """The first 429 names no number: the requests of the last second are too many, or nearly."""
-        self._told = Limit(max(int(_BELIEF), int(self._window.since(now - 1.0) / self._share)), 1.0, "learned")
+        """The first 429 names no number: what passed in the last second is about what is allowed."""
+        passed = sum(at > now - 1.0 for at in self._passed)
+        self._passed.clear()
+        self._told = Limit(max(int(_BELIEF), int(passed / self._share)), 1.0, "learned")
         self._settle(now)
 
     def _learn_less(self, now: float, slots: float) -> None:

@@ -6,7 +6,6 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import attrs
 from yarl import URL
@@ -77,6 +76,8 @@ class Proxies:
     def _is_excepted(self, url: URL) -> bool:
         if self.exceptions is None:
             return False
+        from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # noqa: PLC0415 - as below
+
         host = url.host or ""
         return is_loopback(host) or bool(proxy_bypass_environment(f"{host}:{url.port}", {"no": self.exceptions}))
 
@@ -129,6 +130,8 @@ def _given(proxies: Any) -> Proxies | None:
 
 
 def _of_environment() -> Proxies | None:
+    from urllib.request import getproxies_environment  # noqa: PLC0415 - slow to import
+
     # Sealed at once: this frame is under every constructor that fails later.
     said = {name: Secret(value) for name, value in getproxies_environment().items()}
     exceptions = said.pop("no", Secret("")).reveal()
