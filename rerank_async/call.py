@@ -146,8 +146,7 @@ class Call:
         while work.has_more() and not self._scouting:
             self._scouting = True
             try:
-                if tokens.alive() is None:
-                    await tokens.get()
+                token = tokens.alive() or await tokens.get()
                 # The last await before sending: an IAM stall must not let granted permits fire together.
                 permit = gate.enter_now()
                 ticket = work.ticket
@@ -155,10 +154,12 @@ class Call:
                     ticket = gate.ticket()
                 if permit is None:
                     permit = await gate.enter(ticket, self._job.deadline, self._flow)
+                    # It may have died, or been refused to another batch, while this lane waited.
+                    alive = tokens.alive()
+                else:
+                    alive = token
             finally:
                 self._scouting = False
-            # It may have died, or been refused to another batch, while this lane waited.
-            alive = tokens.alive()
             batch = None if alive is None else work.take(ticket, gate)
             if batch is None or alive is None:
                 gate.leave(permit)

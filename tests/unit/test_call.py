@@ -111,9 +111,9 @@ class DyingTokens:
 
 async def test_a_permit_whose_token_died_meanwhile_is_returned_and_asked_for_again():
     limiter = CountingLimiter()
-    service = Service(limiter=limiter)
+    service = Service(limiter=limiter, most=1)
     token = service.channel.tokens.alive()
-    tokens = DyingTokens({2, 3}, token)  # dead when its permit comes, and until it is renewed
+    tokens = DyingTokens({3, 4}, token)  # dead when the permit comes that was waited for, and until it is renewed
     service.channel = service.channel._replace(tokens=tokens)
     response = await service.call(["a", "bb"]).run()
     assert len(response.results) == 2
