@@ -24,7 +24,7 @@ from pathlib import Path
 
 from bare_server import bare_server
 
-from rerank_async import AsyncRerank, Credentials, LimitOptions
+from rerank_async import AsyncRerank, BatchOptions, Credentials, LimitOptions
 from rerank_async.bulk.source import Source
 from rerank_async.server import RateLimit, serve
 from rerank_async.values.requests import RerankRequest
@@ -69,6 +69,7 @@ async def alone(url: str, files: dict[str, str]) -> float:
         credentials=Credentials(url, token="made-up"),
         project_id="p",
         limits=LimitOptions(requests_per_second=math.inf),
+        batching=BatchOptions(adaptive=False),  # as a job does
     ) as client:
         while helping := [item for _, item in zip(range(HELPING), items, strict=False)]:
             requests = (RerankRequest(item.query, item.inputs, item.id) for item in helping)
