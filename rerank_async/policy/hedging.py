@@ -7,7 +7,7 @@ from collections import deque
 from math import inf, isfinite
 from typing import Final
 
-from rerank_async.policy.latency import Latencies, LatencyModel
+from rerank_async.policy.latency import LatencyModel
 from rerank_async.values.options import HedgeOptions
 
 LEAST_SAMPLES: Final = 16
@@ -94,26 +94,3 @@ class HedgeBudget:
     def hedged(self) -> None:
         """A hedge went out."""
         self._saved -= 1.0
-
-
-class Hedging:
-    """What one client knows of hedges: one budget over all its requests, and a `HedgeModel` for each model.
-
-    Attributes:
-        budget: The budget.
-    """
-
-    __slots__ = ("_latencies", "_models", "_options", "budget")
-
-    def __init__(self, options: HedgeOptions, latencies: Latencies) -> None:
-        self.budget = HedgeBudget(options)
-        self._options = options
-        self._latencies = latencies
-        self._models: dict[str, HedgeModel] = {}
-
-    def of(self, model_id: str) -> HedgeModel:
-        """What was learned of the model."""
-        found = self._models.get(model_id)
-        if found is None:
-            found = self._models[model_id] = HedgeModel(self._options, self._latencies.of(model_id))
-        return found

@@ -6,7 +6,7 @@ from math import sqrt
 from typing import Final
 
 from rerank_async.policy.latency import LatencyModel
-from rerank_async.policy.planning import Load, requests_needed, take
+from rerank_async.policy.planning import Load, requests_needed
 
 REQUEST_COST: Final = 0.001
 """Seconds: what one more request of a call costs where requests are made and read one after the other, on this side. A
@@ -77,24 +77,6 @@ def batch_size(
         return full
     wanted = min(_wanted(left + taken, latency) - sent, room)
     return -(-left // max(wanted, needed))
-
-
-def take_adaptive(
-    load: Load, start: int, *, free: int, lanes: int, waiting: int, latency: LatencyModel, sent: int = 0
-) -> int:
-    """Where the batch that begins at ``start`` ends, within the bounds of bytes too; the arguments of `batch_size`."""
-    count = len(load.texts)
-    size = batch_size(
-        count - start,
-        free=free,
-        lanes=lanes,
-        waiting=waiting,
-        latency=latency,
-        max_inputs=load.max_inputs,
-        taken=start,
-        sent=sent,
-    )
-    return take(load, start, size)
 
 
 def adaptive_surplus(load: Load, *, free: int, lanes: int, waiting: int, latency: LatencyModel) -> int:

@@ -41,7 +41,7 @@ def payload(body: bytes | Secret | None) -> Any:
 
 
 def without_frames(exc: BaseException) -> BaseException:
-    """The exception and what led to it without their frames, which hold the headers that were sent."""
+    """The exception and what led to it without their frames, which hold secrets: headers that were sent, or a token."""
     link: BaseException | None = exc
     seen = set()
     while link is not None and id(link) not in seen:

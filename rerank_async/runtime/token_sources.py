@@ -18,6 +18,7 @@ from rerank_async.errors import RerankError
 from rerank_async.policy.retrying import Again, Pause, backoff_delay, decide
 from rerank_async.runtime.clock import Clock
 from rerank_async.runtime.http import TOKEN_ANSWER_LIMIT, Http
+from rerank_async.runtime.outgoing import without_frames
 from rerank_async.values.options import RetryOptions
 from rerank_async.values.secret import Secret
 
@@ -139,10 +140,10 @@ class FunctionSource:
             if is_cancelled():
                 raise
             cause = exc  # it raised that by itself, so nobody's call shall look cancelled
-            _drop_frames(exc)
+            without_frames(exc)
         except Exception as exc:  # noqa: BLE001 - whatever a function of the caller's raises
             cause = exc
-            _drop_frames(exc)
+            without_frames(exc)
         if cause is not None:
             raise self.flow.failed(cause) from cause
         return self.flow.parse(result, self.wall())
@@ -166,13 +167,3 @@ def is_cancelled() -> bool:
     """Whether the running task was asked to end."""
     current = asyncio.current_task()
     return current is not None and current.cancelling() > 0
-
-
-def _drop_frames(exc: BaseException) -> None:
-    """Of the exception and what led to it: they may hold a token."""
-    link: BaseException | None = exc
-    seen = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        link.__traceback__ = None
-        link = link.__cause__ or link.__context__

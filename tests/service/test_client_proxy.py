@@ -244,6 +244,7 @@ async def test_when_the_environment_does_not_decide(monkeypatch, server, options
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with client_for(server, **options) as client:
         await one_call(client)
+    assert server.counts.statuses == {200: 1}, "it came straight here: there is nothing at the proxy's address"
 
 
 async def test_a_session_of_ones_own_takes_the_proxies_that_are_given_and_leaves_the_environment_alone(monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from support.clients import client_for, client_tasks, until
 from support.passages import QUERY, pairs, passages, ranking
 from support.services import honest, refusal, service
-from support.tidiness import assert_tidy, cancelled_at_a_random_moment
+from support.tidiness import assert_tidy, cancelled_at_a_random_moment, leave
 
 import rerank_async.client
 from rerank_async import (
@@ -26,7 +26,6 @@ from rerank_async.call import Call
 from rerank_async.errors import (
     BadRequestError,
     ClientClosedError,
-    ClientStateError,
     InvalidArgumentError,
     InvalidTypeError,
 )
@@ -302,19 +301,6 @@ async def test_leaving_early_leaves_nothing_and_the_next_call_gets_its_permit(se
                 await leave(client.generate_many(source(100)), way)
             assert_tidy(client)
         assert pairs(await client.generate(QUERY, TEXTS)) == ranking(TEXTS)
-
-
-async def leave(outcomes, way):
-    async with outcomes:
-        async for _ in outcomes:
-            if way == "break":
-                break
-            if way == "error":
-                raise LookupError
-            await asyncio.create_task(outcomes.aclose())
-            with pytest.raises(ClientStateError):
-                await anext(outcomes)
-            return
 
 
 @pytest.mark.parametrize("block", range(4))

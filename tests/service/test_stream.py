@@ -8,7 +8,7 @@ import pytest
 from support.clients import UNPACED, client_for, client_tasks
 from support.passages import QUERY, pairs, passages, ranking
 from support.services import honest, refusal, service
-from support.tidiness import assert_tidy, cancelled_at_a_random_moment
+from support.tidiness import assert_tidy, cancelled_at_a_random_moment, leave
 
 from rerank_async import (
     BatchOptions,
@@ -22,7 +22,6 @@ from rerank_async import (
 from rerank_async.errors import (
     BadRequestError,
     ClientClosedError,
-    ClientStateError,
     DeadlineExceededError,
     InvalidArgumentError,
     InvalidTypeError,
@@ -226,19 +225,6 @@ async def test_leaving_early_leaves_nothing_and_the_next_call_gets_its_permit(se
                 await leave(client.stream(QUERY, TEXTS), way)
             assert_tidy(client)
         assert pairs(await client.generate(QUERY, TEXTS)) == ranking(TEXTS)
-
-
-async def leave(stream, way):
-    async with stream:
-        async for _ in stream:
-            if way == "break":
-                break
-            if way == "error":
-                raise LookupError
-            await asyncio.create_task(stream.aclose())
-            with pytest.raises(ClientStateError):
-                await anext(stream)
-            return
 
 
 @pytest.mark.parametrize("block", range(4))

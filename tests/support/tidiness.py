@@ -3,7 +3,10 @@
 import asyncio
 from random import Random
 
+import pytest
 from support.clients import client_tasks
+
+from rerank_async.errors import ClientStateError
 
 
 def assert_tidy(client):
@@ -14,6 +17,20 @@ def assert_tidy(client):
     session = client.api_client._channel.http._session
     if session is not None and not client_tasks():
         assert not session.connector._acquired, "a connection was not given back"
+
+
+async def leave(handed_out, way):
+    """Leaves what is iterated after its first item: by ``"break"``, by an ``"error"``, or closed from another task."""
+    async with handed_out:
+        async for _ in handed_out:
+            if way == "break":
+                break
+            if way == "error":
+                raise LookupError
+            await asyncio.create_task(handed_out.aclose())
+            with pytest.raises(ClientStateError):
+                await anext(handed_out)
+            return
 
 
 async def cancelled_at_a_random_moment(seed, server, client, use):

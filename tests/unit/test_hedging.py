@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank_async.policy.hedging import LEAST_SAMPLES, HedgeBudget, HedgeModel, Hedging
-from rerank_async.policy.latency import Latencies, LatencyModel
+from rerank_async.policy.hedging import LEAST_SAMPLES, HedgeBudget, HedgeModel
+from rerank_async.policy.latency import LatencyModel
 from rerank_async.values.options import HedgeOptions
 
 
@@ -141,18 +141,6 @@ def test_the_hedges_are_never_more_than_the_share(share, moves):
             budget.hedged()
             hedged += 1
         assert hedged <= sent * share + 1e-9
-
-
-def test_a_client_has_one_budget_and_a_delay_for_each_model():
-    latencies = Latencies()
-    hedging = Hedging(HedgeOptions(budget=1), latencies)
-    for _ in range(16):
-        latencies.of("slow").observe(10, 2.0)
-        hedging.of("slow").observe(10, 2.0)
-    assert hedging.of("slow").delay(10) == pytest.approx(4.0)
-    assert hedging.of("other").delay(10) is None
-    hedging.budget.sent()
-    assert hedging.budget.may_hedge()
 
 
 # A thousand calls

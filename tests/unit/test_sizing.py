@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_async.policy.latency import LatencyModel
-from rerank_async.policy.planning import Load, requests_needed
-from rerank_async.policy.sizing import LEAST_INPUTS, adaptive_surplus, batch_size, take_adaptive
+from rerank_async.policy.planning import Load, requests_needed, take
+from rerank_async.policy.sizing import LEAST_INPUTS, adaptive_surplus, batch_size
 
 PAGE = Path(__file__).parents[2] / "docs" / "batching.md"
 UNPACED = 10**9
@@ -165,6 +165,13 @@ def a_load(sizes, *, max_inputs, room):
     return Load([""] * len(sizes), None, sizes, len(sizes), max_inputs, room)
 
 
+def stop_of(load, start, *, latency, sent, **moment):
+    """Where the batch that begins at ``start`` ends, as a call cuts it: by the moment, and by the bytes."""
+    left = len(load.texts) - start
+    size = batch_size(left, latency=latency, max_inputs=load.max_inputs, taken=start, sent=sent, **moment)
+    return take(load, start, size)
+
+
 @given(
     sizes=st.lists(st.integers(1, 60), min_size=1, max_size=300),
     max_inputs=st.integers(1, 100),
@@ -179,7 +186,7 @@ def test_size_and_bytes_bound_together_and_everything_is_taken_once(sizes, max_i
     latency = taught(samples)
     start = sent = 0
     while start < len(sizes):
-        stop = take_adaptive(load, start, **states[sent % len(states)], latency=latency, sent=sent)
+        stop = stop_of(load, start, **states[sent % len(states)], latency=latency, sent=sent)
         assert start < stop <= min(len(sizes), start + max_inputs)
         assert not measured or sum(sizes[start:stop]) <= 60
         start, sent = stop, sent + 1
@@ -207,7 +214,7 @@ def test_no_more_requests_than_full_batches_and_the_stated_surplus(sizes, max_in
             "lanes": max(1, state["lanes"] - sent),
             "waiting": state["waiting"],
         }
-        start = take_adaptive(load, start, **now, latency=latency, sent=sent)
+        start = stop_of(load, start, **now, latency=latency, sent=sent)
         sent += 1
     assert sent <= requests_needed(load) + surplus
     if not measured:
