@@ -6,13 +6,22 @@ from collections.abc import Hashable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import attrs
 from multidict import CIMultiDict
 
 from rerank_async.api_client import AsyncAPIClient
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
 from rerank_async.job import Job, Terms
 from rerank_async.policy.hedging import HedgeBudget, HedgeModel
-from rerank_async.policy.planning import batches, check_query, load, pushed_top_n, texts_of
+from rerank_async.policy.planning import (
+    MOST_BYTES_PER_CHARACTER,
+    batches,
+    check_query,
+    load,
+    most_bytes,
+    pushed_top_n,
+    texts_of,
+)
 from rerank_async.policy.scores import score_threshold_of
 from rerank_async.policy.sizing import adaptive_surplus
 from rerank_async.policy.wire import encode_body, request_head
@@ -25,6 +34,7 @@ from rerank_async.values.response import Plan, RerankResponse
 OnFailure = Literal["raise", "partial"]
 CONTENT: Mapping[str, str] = {"Content-Type": "application/json"}
 
+_new = tuple.__new__  # half the cost of calling a NamedTuple; this runs for every call
 _NOTHING_WANTED = ReturnOptions()
 
 
@@ -65,6 +75,7 @@ def terms_of(
     model_id: str,
     api_client: AsyncAPIClient,
     *,
+    params: RerankParameters,
     batching: BatchOptions,
     hedging: tuple[HedgeModel, HedgeBudget] | None,
     on_failure: OnFailure,
@@ -72,8 +83,12 @@ def terms_of(
     observer: Observer | None,
 ) -> Terms:
     """What holds for every call of a client or a view."""
+    head = _head_of(model_id, api_client, "", params)
     return Terms(
         model_id=model_id,
+        params=params,
+        head=head,
+        head_bytes=most_bytes(head),
         batching=batching,
         partial=on_failure == "partial",
         waits=waits,
@@ -106,31 +121,50 @@ def job_of(
     query = check_query(query)
     texts = texts_of(inputs)
     batching = terms.batching
-    head = request_head(
-        model_id=terms.model_id,
+    if parameters is terms.params and crypto is None and extra_body is None:
+        head = {**terms.head, "query": query}
+        head_bytes = terms.head_bytes + MOST_BYTES_PER_CHARACTER * len(query)
+    else:
+        head_bytes = None
+        head = _head_of(terms.model_id, api_client, query, parameters, crypto, extra_body)
+    wanted_back = parameters.return_options or _NOTHING_WANTED
+    echo = bool(wanted_back.inputs)
+    wanted_load = load(texts, batching, head, dedupe=batching.dedupe and crypto is None, head_bytes=head_bytes)
+    return _new(
+        Job,
+        (
+            head,
+            terms.bounds.narrowed(terms.model_id, wanted_load, head) if terms.bounds.learned else wanted_load,
+            wanted_back.top_n,
+            texts if echo and crypto is None else None,
+            query if wanted_back.query and crypto is None else None,
+            echo and crypto is not None,
+            headers,
+            None,
+            None if score_threshold is None else score_threshold_of(score_threshold),
+            terms,
+            flow,
+            whole,
+        ),
+    )
+
+
+def _head_of(
+    model_id: str,
+    api_client: AsyncAPIClient,
+    query: str,
+    parameters: RerankParameters,
+    crypto: Crypto | None = None,
+    extra_body: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    return request_head(
+        model_id=model_id,
         query=query,
         project_id=api_client.project_id,
         space_id=api_client.space_id,
         parameters=parameters,
         crypto=crypto,
         extra_body=extra_body,
-    )
-    wanted_back = parameters.return_options or _NOTHING_WANTED
-    echo = bool(wanted_back.inputs)
-    whole_load = load(texts, batching, head, dedupe=batching.dedupe and crypto is None)
-    return Job(
-        head,
-        terms.bounds.narrowed(terms.model_id, whole_load, head),
-        wanted_back.top_n,
-        texts if echo and crypto is None else None,
-        query if wanted_back.query and crypto is None else None,
-        echo and crypto is not None,
-        headers,
-        None,
-        score_threshold_of(score_threshold),
-        terms,
-        flow,
-        whole,
     )
 
 
@@ -169,7 +203,7 @@ async def nothing(job: Job) -> RerankResponse:
 
 def observed_by(job: Job, observer: Observer) -> Job:
     """The job with one more observer."""
-    return job._replace(terms=job.terms._replace(observers=(*job.terms.observers, observer)))
+    return job._replace(terms=attrs.evolve(job.terms, observers=(*job.terms.observers, observer)))
 
 
 def request_headers(own: Mapping[str, str], extra: Mapping[str, str] | None) -> Mapping[str, str]:

@@ -231,7 +231,8 @@ class Call:
         now = self._channel.clock.now()
         seconds = now - self._started_at
         tally.merged(now, len(results), seconds)
-        said = merge_envelopes([result.envelope for _, result in work.done])
+        done = work.done
+        said = done[0][1].envelope if len(done) == 1 else merge_envelopes([result.envelope for _, result in done])
         return frozen(
             OpenResponse(
                 model_id=said.model_id or job.terms.model_id,

@@ -121,7 +121,6 @@ class AsyncRerank:
         self._batching = checked_batching(batching)
         self._on_failure = checked_on_failure(on_failure)
         self._observer = checked_observer(observer)
-        self._timeout: float | Default | None = DEFAULT
         self._owned, self._waits = api_client is None, True
         self._model_id = checked_model(model_id)
         options = {
@@ -139,6 +138,7 @@ class AsyncRerank:
             "extra_headers": extra_headers,
         }
         self._api_client = client_of(api_client, options)
+        self._timeout = self._api_client.timeouts.total
         self._headers = merged_headers(self._api_client.headers, CONTENT)
         self._hedging = hedging_of(hedging, self._model_id, self._api_client)
         self._terms = self._new_terms()
@@ -255,7 +255,7 @@ class AsyncRerank:
 
         async def run(request: RerankRequest) -> RerankResponse:
             job = self._job(request.query, request.inputs, request.params, flow=flow)
-            return await self._begin(job, self._seconds(DEFAULT))
+            return await self._begin(job, self._timeout)
 
         return RerankMany(run, requests, self._api_client.channel, ordered=ordered, max_in_flight=max_in_flight)
 
@@ -361,8 +361,8 @@ class AsyncRerank:
             query,
             inputs,
             self._params if params is None else as_parameters(params),
-            as_crypto(crypto),
-            request_headers(self._headers, extra_headers),
+            None if crypto is None else as_crypto(crypto),
+            self._headers if extra_headers is None else request_headers(self._headers, extra_headers),
             extra_body,
             score_threshold,
             flow,
@@ -386,6 +386,7 @@ class AsyncRerank:
         return terms_of(
             self._model_id,
             self._api_client,
+            params=self._params,
             batching=self._batching,
             hedging=self._hedging,
             on_failure=self._on_failure,
@@ -394,5 +395,4 @@ class AsyncRerank:
         )
 
     def _seconds(self, timeout: float | Default | None) -> float | None:
-        chosen = self._timeout if timeout is DEFAULT else timeout_seconds(timeout)
-        return self._api_client.timeouts.total if chosen is DEFAULT else chosen
+        return self._timeout if timeout is DEFAULT else timeout_seconds(timeout)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+import attrs
 from yarl import URL
 
 from rerank_async.errors import RateLimitError
@@ -38,7 +38,8 @@ class Checks:
         self.passed = 0
 
 
-class Channel(NamedTuple):
+@attrs.frozen(eq=False)
+class Channel:
     """What every call of one `AsyncAPIClient` shares.
 
     Attributes:
@@ -138,7 +139,7 @@ async def exchange(channel: Channel, batch: Batch, permit: Permit, token: Token,
     size = len(batch.members)
     started_at = gate.sent(permit)
     turn, batch.turn = batch.turn, None  # it is used
-    tally.sent(started_at, batch.number, size, batch.attempts + 1, permit.waited)
+    tally.sent(started_at, batch.number, size, batch.sent - batch.free + 1, permit.waited)
     batch.sent += 1
     status, headers, body = await channel.http.send(
         "POST", channel.url, headers=job.headers, authorization=token.authorization, body=batch.body

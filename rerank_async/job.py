@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import attrs
+
 from rerank_async.policy.bounds import LearnedBounds
 from rerank_async.policy.hedging import HedgeBudget, HedgeModel
 from rerank_async.policy.latency import LatencyModel
 from rerank_async.policy.planning import Load
 from rerank_async.values.events import Observer
 from rerank_async.values.options import BatchOptions
+from rerank_async.values.parameters import RerankParameters
 
 
-class Terms(NamedTuple):
+@attrs.frozen(eq=False)
+class Terms:
     """What holds for every call of a client or a view.
 
     Attributes:
         model_id: The model.
+        params: What holds for a call that gives no parameters.
+        head: The body of such a call without its inputs and its query.
+        head_bytes: From `planning.most_bytes`, of that head.
         batching: How inputs are cut into requests, and what becomes of texts that are too long.
         partial: Whether what was scored is returned where something failed.
         observers: Who hears of what happens.
@@ -29,6 +36,9 @@ class Terms(NamedTuple):
     """
 
     model_id: str
+    params: RerankParameters
+    head: Mapping[str, Any]
+    head_bytes: float
     batching: BatchOptions
     partial: bool
     waits: bool

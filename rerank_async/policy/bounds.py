@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rerank_async.errors import RequestTooLargeError, StatusError
-from rerank_async.policy.planning import Load, fits_surely, room_in, sizes_of
+from rerank_async.policy.planning import Load, fits_surely, most_bytes, room_in, sizes_of
 
 _NUMBER = re.compile(r"(?<![\w.])\d{1,9}(?![\w.]*\w)")
 
@@ -35,16 +35,21 @@ class LearnedBounds:
 
     A refusal that is about the number of inputs names the bound, or else half of what was refused is taken for it; one
     about bytes (413) never names it. A bound only ever falls.
+
+    Attributes:
+        learned: Whether there is one.
     """
 
-    __slots__ = ("_bytes", "_inputs")
+    __slots__ = ("_bytes", "_inputs", "learned")
 
     def __init__(self) -> None:
+        self.learned = False
         self._inputs: dict[str, int] = {}
         self._bytes: dict[str, int] = {}
 
     def refused(self, model_id: str, error: RequestTooLargeError, *, inputs: int, body_bytes: int) -> None:
         """Hears of a batch that was too large: what it held."""
+        self.learned = True
         if error.status == 413:
             known = self._bytes.get(model_id, body_bytes)
             self._bytes[model_id] = max(1, min(known, body_bytes // 2))
@@ -60,10 +65,10 @@ class LearnedBounds:
         most = self._inputs.get(model_id)
         if most is not None and most < load.max_inputs:
             load = load._replace(max_inputs=most)
-        most_bytes = self._bytes.get(model_id)
-        if most_bytes is None or (load.sizes is None and fits_surely(load.texts, load.max_inputs, head, most_bytes)):
+        bound = self._bytes.get(model_id)
+        if bound is None or (load.sizes is None and fits_surely(load.texts, load.max_inputs, most_bytes(head), bound)):
             return load
-        room = max(1, room_in(most_bytes, head))
+        room = max(1, room_in(bound, head))
         if load.sizes is not None and room >= load.room:
             return load
         return load._replace(sizes=load.sizes or sizes_of(load.texts), room=room)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from math import exp, isfinite, log
+from math import exp, inf, log
 from typing import Final
 
 BASE: Final = 0.02
@@ -68,7 +68,7 @@ class LatencyModel:
 
         What cannot be a time (not above 0, not finite) or has no inputs is ignored.
         """
-        if inputs < 1 or not seconds > 0 or not isfinite(seconds):
+        if inputs < 1 or not 0 < seconds < inf:
             return
         number = min(inputs.bit_length(), _LARGEST_CLASS)
         kept = self._classes.get(number)

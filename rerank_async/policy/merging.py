@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import gt
 from typing import Any, NamedTuple
 
 from rerank_async.values.response import NO_EXTRA, RerankResult, ServiceWarning, plain_results
@@ -93,12 +94,7 @@ def _ranked(
 def _is_ranking(members: Sequence[int], result: BatchResult) -> bool:
     """Whether the answer stands for the caller's list, best first and without ties, as services send it."""
     scores = result.scores
-    return (
-        type(members) is range
-        and not members.start
-        and sorted(scores, reverse=True) == scores
-        and len(set(scores)) == len(scores)
-    )
+    return type(members) is range and not members.start and all(map(gt, scores, scores[1:]))
 
 
 def rank(
@@ -120,9 +116,12 @@ def rank(
     order, scores = _ranked(batches, positions)
     if top_n is not None:
         order, scores = order[:top_n], scores[:top_n]
-    more = [result for _, result in batches if result.echoes is not None or result.extras is not None]
-    if texts is None and not more:
-        return plain_results(order, scores)
+    if texts is None:
+        for _, result in batches:
+            if result.echoes is not None or result.extras is not None:
+                break
+        else:
+            return plain_results(order, scores)
     echoes = _by_position(batches, positions, "echoes") if texts is None else texts
     extras = _by_position(batches, positions, "extras")
     ranked = zip(order, scores, strict=True)

@@ -12,14 +12,16 @@ from rerank_async.values.checks import check_encodable
 from rerank_async.values.options import BatchOptions
 
 # One control character becomes six bytes of JSON (\u0001); every other character takes at most four of UTF-8.
-_MOST_BYTES_PER_CHARACTER = 6
+MOST_BYTES_PER_CHARACTER = 6
 # {"text":"..."} and the comma behind it, without the text.
 _WRAPPING_BYTES = 12
 # Behind the head come at most `"inputs":[]` and a top_n with its wrapping.
 _TAIL_BYTES = 80
 # A head has no more beside its fields, a top_n included.
 _FRAME_BYTES = 2048
+_new = tuple.__new__  # half the cost of calling a NamedTuple; this runs for every call
 _STR = frozenset({str})
+_LENGTH, _IS_ASCII = str.__len__, str.isascii  # of nothing but a str
 
 
 def texts_of(inputs: Iterable[str | Mapping[str, Any]]) -> list[str]:
@@ -30,7 +32,8 @@ def texts_of(inputs: Iterable[str | Mapping[str, Any]]) -> list[str]:
             ``{"text": str}``: the error names its index.
         InvalidArgumentError: A text holds a lone surrogate, or a dict has other keys than ``text``.
     """
-    if type(inputs) is list and _is_plain(inputs):
+    # A list of str without anything that UTF-8 cannot carry is checked as a whole, as most lists pass.
+    if type(inputs) is list and _STR.issuperset(map(type, inputs)) and all(map(_IS_ASCII, inputs)):
         return inputs.copy()
     if isinstance(inputs, str | bytes | bytearray | Mapping):
         raise InvalidTypeError(
@@ -49,11 +52,6 @@ def texts_of(inputs: Iterable[str | Mapping[str, Any]]) -> list[str]:
             check_encodable(text, "inputs", index)
         texts.append(text)
     return texts
-
-
-def _is_plain(inputs: list[Any]) -> bool:
-    """Whether this is a list of str without anything that UTF-8 cannot carry: checked as a whole, as most lists pass."""
-    return _STR.issuperset(map(type, inputs)) and all(map(str.isascii, inputs))
 
 
 def _text_of(item: object, index: int) -> str:
@@ -86,6 +84,8 @@ def check_query(query: object) -> str:
         InvalidTypeError: Not a str.
         InvalidArgumentError: Empty, only white space, or with a lone surrogate.
     """
+    if type(query) is str and query.isascii() and not query.isspace() and query:
+        return query
     if not isinstance(query, str):
         raise InvalidTypeError(f"query must be a str, not {type(query).__name__}", argument="query")
     if not query or query.isspace():
@@ -116,7 +116,9 @@ class Load(NamedTuple):
     room: int
 
 
-def load(texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, dedupe: bool) -> Load:
+def load(
+    texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, dedupe: bool, head_bytes: float | None = None
+) -> Load:
     """Drops repetitions and measures what is left.
 
     Args:
@@ -124,6 +126,7 @@ def load(texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, de
         options: The bounds of one request.
         head: The body without its inputs.
         dedupe: Whether identical texts are sent once.
+        head_bytes: From `most_bytes`, if it is known.
 
     Raises:
         InvalidArgumentError: A text alone, or the query, is over ``max_bytes``; the error names it.
@@ -135,8 +138,10 @@ def load(texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, de
         for index, text in enumerate(texts):
             groups.setdefault(text, []).append(index)
         unique, positions = list(groups), list(groups.values())
-    if fits_surely(unique, options.max_inputs, head, options.max_bytes):
-        return Load(unique, positions, None, len(texts), options.max_inputs, options.max_bytes)
+    if head_bytes is None:
+        head_bytes = most_bytes(head)
+    if fits_surely(unique, options.max_inputs, head_bytes, options.max_bytes):
+        return _new(Load, (unique, positions, None, len(texts), options.max_inputs, options.max_bytes))
     room = room_in(options.max_bytes, head)
     if room <= 0:
         raise InvalidArgumentError(
@@ -155,15 +160,22 @@ def load(texts: list[str], options: BatchOptions, head: Mapping[str, Any], *, de
     return Load(unique, positions, sizes, len(texts), options.max_inputs, room)
 
 
-def fits_surely(texts: Sequence[str], max_inputs: int, head: Mapping[str, Any], max_bytes: int) -> bool:
-    """Whether a quick upper bound of the bytes of one request with any ``max_inputs`` of the texts is within ``max_bytes``."""
-    room = max_bytes - _most_bytes(head) - min(len(texts), max_inputs) * _WRAPPING_BYTES
-    if sum(map(len, texts)) * _MOST_BYTES_PER_CHARACTER <= room:
+def fits_surely(texts: Sequence[str], max_inputs: int, head_bytes: float, max_bytes: int) -> bool:
+    """Whether a quick upper bound of the bytes of one request with any ``max_inputs`` of the texts is within ``max_bytes``.
+
+    Args:
+        texts: All that there are.
+        max_inputs: Texts in one request, at most.
+        head_bytes: From `most_bytes`.
+        max_bytes: Bytes in one request, at most.
+    """
+    room = max_bytes - head_bytes - min(len(texts), max_inputs) * _WRAPPING_BYTES
+    if sum(map(len, texts)) * MOST_BYTES_PER_CHARACTER <= room:
         return True
     if len(texts) <= max_inputs:
         return False
     longest = sorted(map(len, texts), reverse=True)[:max_inputs]
-    return sum(longest) * _MOST_BYTES_PER_CHARACTER <= room
+    return sum(longest) * MOST_BYTES_PER_CHARACTER <= room
 
 
 def room_in(max_bytes: int, head: Mapping[str, Any]) -> int:
@@ -176,13 +188,13 @@ def sizes_of(texts: Sequence[str]) -> list[int]:
     return [json_size(text) - 2 + _WRAPPING_BYTES for text in texts]
 
 
-def _most_bytes(head: Mapping[str, Any]) -> float:
+def most_bytes(head: Mapping[str, Any]) -> float:
     """A quick upper bound of a head's bytes; infinity: it has fields that must be measured."""
     try:
-        texts = "".join([*head, *head.values()])
+        characters = sum(map(_LENGTH, head)) + sum(map(_LENGTH, head.values()))
     except TypeError:  # not only texts
         return inf
-    return _FRAME_BYTES + _WRAPPING_BYTES * len(head) + _MOST_BYTES_PER_CHARACTER * len(texts)
+    return _FRAME_BYTES + _WRAPPING_BYTES * len(head) + MOST_BYTES_PER_CHARACTER * characters
 
 
 def take(load: Load, start: int, most: int | None = None) -> int:

@@ -7,6 +7,7 @@ import errno
 import os
 import warnings
 from collections.abc import AsyncGenerator, Mapping
+from http.cookies import SimpleCookie
 from typing import NamedTuple
 
 import aiohttp
@@ -29,6 +30,8 @@ from rerank_async.runtime.tls import Verify, checked_verify, ssl_of
 from rerank_async.runtime.watch import Watch
 from rerank_async.values.options import Timeouts
 from rerank_async.values.secret import Secret
+
+_new = tuple.__new__  # half the cost of calling a NamedTuple; this runs for every request
 
 _CLOSED = "this client is closed; make a new one"
 
@@ -137,7 +140,7 @@ class Http:
             if content is not None and len(content) > limit:
                 content = None
             if content is not None and not (response.status == 407 and proxy is not None):
-                return Answer(response.status, response.headers, content)
+                return _new(Answer, (response.status, response.headers, content))
             error: RerankError = _unusable(response.status, proxy, url, limit)
             cause: BaseException | None = None
         except asyncio.CancelledError:
@@ -191,7 +194,7 @@ class Http:
         session = aiohttp.ClientSession(
             # The gate bounds requests in flight, so the pool must never queue (docs/decisions.md, 6).
             connector=aiohttp.TCPConnector(limit=0, ssl=ssl_of(self._verify)),
-            cookie_jar=aiohttp.DummyCookieJar(),
+            cookie_jar=_NoCookies(),
         )
         # A generator parked on the loop: asyncio.run closes it, and with it the session, before the loop is closed.
         self._session, self._keeper = session, _keep(session)
@@ -207,6 +210,15 @@ class Http:
                 source=self,
                 stacklevel=1,
             )
+
+
+class _NoCookies(aiohttp.DummyCookieJar):
+    """Has none to send, without making an empty jar for each request."""
+
+    _none: SimpleCookie = SimpleCookie()
+
+    def filter_cookies(self, request_url: URL) -> SimpleCookie:  # noqa: ARG002 - of the interface
+        return self._none
 
 
 _kept_after_fork: list[object] = []

@@ -15,11 +15,12 @@ from rerank_async.job import Job, Terms
 from rerank_async.policy.bounds import LearnedBounds
 from rerank_async.policy.budget import RetryBudget
 from rerank_async.policy.latency import LatencyModel
-from rerank_async.policy.planning import load
+from rerank_async.policy.planning import load, most_bytes
 from rerank_async.runtime.http import Answer
 from rerank_async.runtime.retry_queue import RetryQueue
 from rerank_async.runtime.tokens import GivenTokenCache
 from rerank_async.values.options import BatchOptions, RetryOptions
+from rerank_async.values.parameters import RerankParameters
 from rerank_async.values.secret import Secret
 
 WHERE = "https://host.example/ml/v1/text/rerank"
@@ -135,7 +136,19 @@ class Service:
     ):
         options = BatchOptions(**{"max_inputs": 1} | batching)
         head = {"model_id": "asked-for", "query": "q"}
-        terms = Terms("asked-for", options, partial, True, observers, self.latency, self.bounds, hedging)
+        terms = Terms(
+            model_id="asked-for",
+            params=RerankParameters(),
+            head=head,
+            head_bytes=most_bytes(head),
+            batching=options,
+            partial=partial,
+            waits=True,
+            observers=observers,
+            latency=self.latency,
+            bounds=self.bounds,
+            hedging=hedging,
+        )
         texts = list(texts)
         return Job(
             head=head,

@@ -4,6 +4,7 @@ import asyncio
 import random
 from itertools import count
 
+import attrs
 import pytest
 from support.clock import settle
 from support.wire import Service, bad, good, limited, refusal
@@ -114,7 +115,7 @@ async def test_a_permit_whose_token_died_meanwhile_is_returned_and_asked_for_aga
     service = Service(limiter=limiter, most=1)
     token = service.channel.tokens.alive()
     tokens = DyingTokens({3, 4}, token)  # dead when the permit comes that was waited for, and until it is renewed
-    service.channel = service.channel._replace(tokens=tokens)
+    service.channel = attrs.evolve(service.channel, tokens=tokens)
     response = await service.call(["a", "bb"]).run()
     assert len(response.results) == 2
     assert tokens.renewals == 1
