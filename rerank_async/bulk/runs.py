@@ -13,12 +13,14 @@ from rerank_async.bulk.errors import BadItemError, SourceError
 from rerank_async.bulk.items import BadItem, Item
 from rerank_async.bulk.lines import decoded, name_of, numbered_lines, reading
 from rerank_async.bulk.texts import LackingError, Texts
+from rerank_async.policy.json_codec import codec
 
 # The rows of one query: the first, and those behind it that begin with the same word.
 _GROUP = re.compile(rb"(\S++)[ \t][^\n]*+\n(?:\1[ \t][^\n]*+\n)*+")
 _BLOCK = 2**18
 _BOM = b"\xef\xbb\xbf"
 _COLUMNS = 6
+_NUMBERS = frozenset({float, int})
 _best_first = itemgetter(0, 1)
 
 
@@ -194,8 +196,23 @@ def _columns_at_once(rows: Rows) -> tuple[list[str], list[str], list[float]] | N
     first_rank = int(ranks[0])
     if ranks != _counted(first_rank, count):
         return None
-    scores = list(map(float, cells[4::3]))
+    scores = _scores(cells[4::3])
     return None if math.isnan(sum(scores)) else (cells[2:-1:3], ranks, scores)
+
+
+def _scores(words: list[str]) -> list[float]:
+    """As ``float`` reads them.
+
+    Raises:
+        ValueError: One is no number.
+    """
+    try:  # as JSON, where numbers take orjson a fifth of the time
+        found = codec().loads(f"[{','.join(words)}]".encode())
+        if len(found) == len(words) and _NUMBERS.issuperset(map(type, found)):
+            return list(map(float, found))
+    except (ValueError, OverflowError):
+        pass
+    return list(map(float, words))
 
 
 @lru_cache(maxsize=64)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import codecs
 
 from rerank_async.bulk.errors import SourceError
 from rerank_async.bulk.items import BadItem, Item, read_jsonl
@@ -218,6 +219,20 @@ def test_scores_of_a_run_with_a_document_twice_are_refused(tmp_path):
     with pytest.raises(SourceError, match="query q has a document twice"):
         read_scores(file(tmp_path, b"q Q0 a 1 2 t\nq Q0 a 2 1 t\n"))
     assert math.isinf(read_scores(file(tmp_path, b"q Q0 a 1 inf t\n"))["q"]["a"])
+
+
+@pytest.mark.parametrize("name", codecs.NAMES)
+def test_a_score_is_what_python_reads_as_a_number(tmp_path, name):
+    good = ["3", "-0.0", "+1.5", ".5", "5.", "1e3", "1E-3", "1_0", "01", "9007199254740993", "1e400", "-inf", "1" * 400]
+    with codecs.use_codec(name):
+        for score in good:
+            found = read_scores(file(tmp_path, f"q Q0 a 1 2 t\nq Q0 b 2 {score} t\n".encode()))
+            assert [repr(each) for each in found["q"].values()] == ["2.0", repr(float(score))]
+        for score in ('"5"', "true", "null", "1,2", "[1]", "{}", "0x1", "1]", "--1"):
+            with pytest.raises(SourceError, match="line 2: the score is no number"):
+                read_scores(file(tmp_path, f"q Q0 a 1 2 t\nq Q0 b 2 {score} t\n".encode()))
+        with pytest.raises(SourceError, match="line 1: the score is no number"):
+            read_scores(file(tmp_path, b"q Q0 a 1 [1 t\nq Q0 b 2 2] t\n"))
 
 
 def test_a_run_looks_its_texts_up(tmp_path):
