@@ -79,8 +79,8 @@ class RunResults(Results):
 
     def record(self, item: Item, results: Sequence[RerankResult]) -> bytes:
         """As the base class says."""
-        rows = encode_basestring(self._rows(item, results))
-        return f'{{"at":{item.at},"id":{id_text(item.id)},"rows":{rows}}}\n'.encode()
+        rows = codec().dumps(self._rows(item, results))
+        return b'{"at":%d,"id":%b,"rows":%b}\n' % (item.at, id_text(item.id).encode(), rows)
 
     def from_record(self, record: bytes) -> bytes:
         """As the base class says."""
