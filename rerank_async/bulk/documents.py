@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from operator import itemgetter, methodcaller
+from itertools import repeat
+from operator import itemgetter
 
 from rerank_async.bulk.errors import SourceError
 from rerank_async.bulk.lines import decoded, json_object, kind_of, numbered_lines
 from rerank_async.policy.json_codec import codec
 
 _id_of, _text_of = itemgetter("_id"), itemgetter("text")
-_title_of = methodcaller("get", "title")
 
 
 class Layout(ABC):
@@ -54,7 +54,7 @@ class JsonLayout(Layout):
             if list(map(_id_of, values)) != ids:
                 return None
             found = list(map(_text_of, values))
-            if any(map(_title_of, values)):
+            if any(map(dict.get, values, repeat("title"))):
                 found = [
                     _joined(value["title"], text) if value.get("title") else text
                     for value, text in zip(values, found, strict=True)

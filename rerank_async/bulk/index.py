@@ -81,7 +81,7 @@ class TextsOnDisk(Texts):
                 word = words[place]
             found.append(word)
         sizes = [word >> _TAG_BITS & _SIZE for word in found]
-        if 0 in found or max(sizes, default=0) == _LONG:
+        if 0 in found or _LONG in sizes:
             return [self._text(each) for each in ids]
         starts = [word >> _TAG_BITS + _SIZE_BITS for word in found]
         lines = list(map(os.pread, repeat(self._file), sizes, starts))
