@@ -162,7 +162,9 @@ class Runner:
                 else:
                     await self._landing()
             elif (found := await self._reader.next()) is None:
-                if not self._flying and not self._doubtful and not self._again:
+                if self._again:
+                    continue  # the service answered while the end of the source was read
+                if not self._flying and not self._doubtful:
                     return
                 await self._landing()
             elif isinstance(found, BadItem):
