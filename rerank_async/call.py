@@ -230,7 +230,8 @@ class Call:
         results = self._rank(work.done, job.top_n)
         now = self._channel.clock.now()
         seconds = now - self._started_at
-        tally.merged(now, len(results), seconds)
+        if job.terms.observers:
+            tally.merged(now, len(results), seconds)
         done = work.done
         said = done[0][1].envelope if len(done) == 1 else merge_envelopes([result.envelope for _, result in done])
         return frozen(

@@ -30,21 +30,19 @@ _LARGEST_CLASS = 11  # 1,024 to 2,047 inputs, beyond the service's bound
 class _Class:
     """The last answers to requests of about one size, as (seconds over the first guess, inputs)."""
 
-    __slots__ = ("_answers", "_low")
+    __slots__ = ("_low", "answers", "is_new")
 
     def __init__(self) -> None:
-        self._answers: deque[tuple[float, int]] = deque(maxlen=_KEPT)
-        self._low: tuple[float, int] | None = None  # found when somebody asks: answers come with every request
-
-    def add(self, sample: tuple[float, int]) -> None:
-        self._answers.append(sample)
-        self._low = None
+        self.answers: deque[tuple[float, int]] = deque(maxlen=_KEPT)
+        self.is_new = False  # whether there are more since the low one was found: that waits until somebody asks
+        self._low = (0.0, 0)
 
     def low(self) -> tuple[float, int, int]:
         """(ratio, inputs) of a fast answer, and how many answers stand behind it."""
-        if self._low is None:
-            self._low = sorted(self._answers)[len(self._answers) // _LOW]
-        return *self._low, len(self._answers)
+        if self.is_new:
+            self._low = sorted(self.answers)[len(self.answers) // _LOW]
+            self.is_new = False
+        return *self._low, len(self.answers)
 
 
 class LatencyModel:
@@ -74,7 +72,8 @@ class LatencyModel:
         kept = self._classes.get(number)
         if kept is None:
             kept = self._classes[number] = _Class()
-        kept.add((seconds / (BASE + PER_INPUT * inputs), inputs))
+        kept.answers.append((seconds / (BASE + PER_INPUT * inputs), inputs))
+        kept.is_new = True
         self._stale = True
 
     def predict(self, inputs: int) -> float:

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import AsyncGenerator, Mapping
 from http.cookies import SimpleCookie
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -34,6 +34,7 @@ from rerank_async.values.secret import Secret
 _new = tuple.__new__  # half the cost of calling a NamedTuple; this runs for every request
 
 _CLOSED = "this client is closed; make a new one"
+_DIRECTLY: dict[str, Any] = {}
 
 ANSWER_LIMIT = 64 * 2**20
 """Bytes of an answer, unpacked. The largest honest ones echo their request's texts, ``BatchOptions.max_bytes``."""
@@ -128,10 +129,9 @@ class Http:
                 allow_redirects=False,
                 raise_for_status=False,
                 timeout=self._timeout,
-                proxy=None if proxy is None else proxy.url,
-                proxy_headers=None if proxy is None else proxy_headers(proxy),
+                **(_DIRECTLY if proxy is None else {"proxy": proxy.url, "proxy_headers": proxy_headers(proxy)}),
             )
-            if response.content.is_eof() and self._given is None:
+            if self._given is None and response.content.is_eof():
                 # A short answer came as a whole, and gave the connection back. Who traces a session hears of reads.
                 content: bytes | None = response.content.read_nowait()
             else:
@@ -144,7 +144,7 @@ class Http:
             error: RerankError = _unusable(response.status, proxy, url, limit)
             cause: BaseException | None = None
         except asyncio.CancelledError:
-            if not watched.is_all():
+            if not watch.is_late(watched):
                 raise
             error = too_late(str(url.with_query(None)), "whole answer from", "request")
             cause = None

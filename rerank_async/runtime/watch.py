@@ -10,54 +10,41 @@ import asyncio
 from typing import Any
 
 
-class Watched:
-    """One request under way.
-
-    Attributes:
-        expired: Whether its time was up: its task was cancelled for that.
-    """
-
-    __slots__ = ("_cancelling", "_task", "due_at", "expired")
-
-    def __init__(self, task: asyncio.Task[Any], due_at: float) -> None:
-        self._task = task
-        self._cancelling = task.cancelling()
-        self.due_at = due_at
-        self.expired = False
-
-    def expire(self) -> None:
-        """Cancels the task."""
-        self.expired = True
-        self._task.cancel()
-
-    def is_all(self) -> bool:
-        """Whether a CancelledError of the task came from here alone, and not from the caller too. To be asked once."""
-        return self.expired and self._task.uncancel() <= self._cancelling
-
-
 class Watch:
-    """Cancels each request that takes longer than ``seconds``. Belongs to one event loop."""
+    """Cancels the task of each request that takes longer than ``seconds``. Belongs to one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._loop = loop
         self._seconds = seconds
-        self._under_way: dict[Watched, None] = {}
+        self._entered = 0
+        # By number, in the order in which they began: when its time is up, its task, how often that had been cancelled.
+        self._under_way: dict[int, tuple[float, asyncio.Task[Any], int]] = {}
+        self._expired: dict[int, tuple[float, asyncio.Task[Any], int]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def enter(self) -> Watched:
-        """The current task begins a request; it must `leave`."""
+    def enter(self) -> int:
+        """The current task begins a request, whose number this is; it must `leave`."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request is sent from a task")
-        watched = Watched(task, self._loop.time() + self._seconds)
-        self._under_way[watched] = None
+        due_at = self._loop.time() + self._seconds
+        self._entered = number = self._entered + 1
+        self._under_way[number] = (due_at, task, task.cancelling())
         if self._timer is None:
-            self._timer = self._loop.call_at(watched.due_at, self._look)
-        return watched
+            self._timer = self._loop.call_at(due_at, self._look)
+        return number
 
-    def leave(self, watched: Watched) -> None:
-        """The request has ended."""
-        self._under_way.pop(watched, None)
+    def is_late(self, number: int) -> bool:
+        """Whether a CancelledError of the task came from here alone, and not from the caller too. To be asked once."""
+        if number not in self._expired:
+            return False
+        _, task, cancelling = self._expired[number]
+        return task.uncancel() <= cancelling
+
+    def leave(self, number: int) -> None:
+        """The request has ended. Harmless when repeated."""
+        if self._under_way.pop(number, None) is None:
+            self._expired.pop(number, None)
         if not self._under_way and self._timer is not None:
             self._timer.cancel()  # or it would keep a client alive that nobody uses any more
             self._timer = None
@@ -67,8 +54,9 @@ class Watch:
         now = self._loop.time()
         while self._under_way:
             first = next(iter(self._under_way))
-            if first.due_at > now:
-                self._timer = self._loop.call_at(first.due_at, self._look)
+            due_at, task, _ = self._under_way[first]
+            if due_at > now:
+                self._timer = self._loop.call_at(due_at, self._look)
                 return
-            del self._under_way[first]
-            first.expire()
+            self._expired[first] = self._under_way.pop(first)
+            task.cancel()
