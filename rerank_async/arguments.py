@@ -27,6 +27,7 @@ from rerank_async.policy.sizing import adaptive_surplus
 from rerank_async.policy.wire import encode_body, request_head
 from rerank_async.values.checks import check_encodable, header_fields
 from rerank_async.values.events import Observer
+from rerank_async.values.made import made
 from rerank_async.values.options import BatchOptions, HedgeOptions
 from rerank_async.values.parameters import Crypto, RerankParameters, ReturnOptions
 from rerank_async.values.response import Plan, RerankResponse
@@ -34,7 +35,6 @@ from rerank_async.values.response import Plan, RerankResponse
 OnFailure = Literal["raise", "partial"]
 CONTENT: Mapping[str, str] = {"Content-Type": "application/json"}
 
-_new = tuple.__new__  # half the cost of calling a NamedTuple; this runs for every call
 _NOTHING_WANTED = ReturnOptions()
 
 
@@ -130,7 +130,7 @@ def job_of(
     wanted_back = parameters.return_options or _NOTHING_WANTED
     echo = bool(wanted_back.inputs)
     wanted_load = load(texts, batching, head, dedupe=batching.dedupe and crypto is None, head_bytes=head_bytes)
-    return _new(
+    return made(
         Job,
         (
             head,
@@ -141,7 +141,7 @@ def job_of(
             echo and crypto is not None,
             headers,
             None,
-            None if score_threshold is None else score_threshold_of(score_threshold),
+            score_threshold_of(score_threshold),
             terms,
             flow,
             whole,

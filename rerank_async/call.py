@@ -230,10 +230,8 @@ class Call:
         results = self._rank(work.done, job.top_n)
         now = self._channel.clock.now()
         seconds = now - self._started_at
-        if job.terms.observers:
-            tally.merged(now, len(results), seconds)
-        done = work.done
-        said = done[0][1].envelope if len(done) == 1 else merge_envelopes([result.envelope for _, result in done])
+        tally.merged(now, len(results), seconds)
+        said = merge_envelopes([result.envelope for _, result in work.done])
         return frozen(
             OpenResponse(
                 model_id=said.model_id or job.terms.model_id,

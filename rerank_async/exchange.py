@@ -139,7 +139,7 @@ async def exchange(channel: Channel, batch: Batch, permit: Permit, token: Token,
     size = len(batch.members)
     started_at = gate.sent(permit)
     turn, batch.turn = batch.turn, None  # it is used
-    tally.sent(started_at, batch.number, size, batch.sent - batch.free + 1, permit.waited)
+    tally.sent(started_at, batch.number, size, batch.attempts + 1, permit.waited)
     batch.sent += 1
     status, headers, body = await channel.http.send(
         "POST", channel.url, headers=job.headers, authorization=token.authorization, body=batch.body

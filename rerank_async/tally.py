@@ -18,11 +18,11 @@ from rerank_async.values.events import (
     Sent,
     Throttled,
 )
+from rerank_async.values.made import made
 from rerank_async.values.response import ResponseStats
 
 _logger = logging.getLogger("rerank_async")
 _numbers = count(1)
-_new = tuple.__new__  # half the cost of calling a NamedTuple; this runs for every request
 
 
 class Tally:
@@ -56,7 +56,7 @@ class Tally:
 
     def answered(self, at: float, batch: int, inputs: int, status: int, seconds: float, trace: str | None) -> None:
         """An answer came."""
-        event = _new(Answered, (self.call, at, batch, inputs, status, seconds, trace))
+        event = made(Answered, (self.call, at, batch, inputs, status, seconds, trace))
         self._exchanges.append(event)
         if self._observers:
             self._tell(event)
@@ -89,7 +89,7 @@ class Tally:
         """The sums so far; ``seconds`` since the call's start."""
         again = self._again or ()
         throttled = sum(isinstance(event, Throttled) for event in again) if again else 0
-        return _new(
+        return made(
             ResponseStats,
             (
                 self._requests,

@@ -55,7 +55,7 @@ class Work:
 
     def has_more(self) -> bool:
         """Whether something is to be sent that is not on its way."""
-        return (self._next_start < self._size or len(self._again) > 0) and not self._ended
+        return not self._ended and (bool(self._again) or self._next_start < self._size)
 
     @property
     def ticket(self) -> int | None:
@@ -80,7 +80,7 @@ class Work:
         """A new batch of these positions, with its body."""
         job = self._job
         size = len(members)
-        top_n = None if job.whole or job.top_n is None else pushed_top_n(job.top_n, size)
+        top_n = None if job.whole else pushed_top_n(job.top_n, size)
         batch = Batch(self._next_number, members, ticket, encode_body(job.head, self.texts(members), top_n), top_n)
         self._next_number += 1
         return batch

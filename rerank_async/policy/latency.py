@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from math import exp, inf, log
+from math import exp, isfinite, log
 from typing import Final
 
 BASE: Final = 0.02
@@ -30,19 +30,21 @@ _LARGEST_CLASS = 11  # 1,024 to 2,047 inputs, beyond the service's bound
 class _Class:
     """The last answers to requests of about one size, as (seconds over the first guess, inputs)."""
 
-    __slots__ = ("_low", "answers", "is_new")
+    __slots__ = ("_answers", "_low")
 
     def __init__(self) -> None:
-        self.answers: deque[tuple[float, int]] = deque(maxlen=_KEPT)
-        self.is_new = False  # whether there are more since the low one was found: that waits until somebody asks
-        self._low = (0.0, 0)
+        self._answers: deque[tuple[float, int]] = deque(maxlen=_KEPT)
+        self._low: tuple[float, int] | None = None  # found when somebody asks: answers come with every request
+
+    def add(self, sample: tuple[float, int]) -> None:
+        self._answers.append(sample)
+        self._low = None
 
     def low(self) -> tuple[float, int, int]:
         """(ratio, inputs) of a fast answer, and how many answers stand behind it."""
-        if self.is_new:
-            self._low = sorted(self.answers)[len(self.answers) // _LOW]
-            self.is_new = False
-        return *self._low, len(self.answers)
+        if self._low is None:
+            self._low = sorted(self._answers)[len(self._answers) // _LOW]
+        return *self._low, len(self._answers)
 
 
 class LatencyModel:
@@ -66,14 +68,13 @@ class LatencyModel:
 
         What cannot be a time (not above 0, not finite) or has no inputs is ignored.
         """
-        if inputs < 1 or not 0 < seconds < inf:
+        if inputs < 1 or not seconds > 0 or not isfinite(seconds):
             return
         number = min(inputs.bit_length(), _LARGEST_CLASS)
         kept = self._classes.get(number)
         if kept is None:
             kept = self._classes[number] = _Class()
-        kept.answers.append((seconds / (BASE + PER_INPUT * inputs), inputs))
-        kept.is_new = True
+        kept.add((seconds / (BASE + PER_INPUT * inputs), inputs))
         self._stale = True
 
     def predict(self, inputs: int) -> float:

@@ -116,12 +116,9 @@ def rank(
     order, scores = _ranked(batches, positions)
     if top_n is not None:
         order, scores = order[:top_n], scores[:top_n]
-    if texts is None:
-        for _, result in batches:
-            if result.echoes is not None or result.extras is not None:
-                break
-        else:
-            return plain_results(order, scores)
+    more = [result for _, result in batches if result.echoes is not None or result.extras is not None]
+    if texts is None and not more:
+        return plain_results(order, scores)
     echoes = _by_position(batches, positions, "echoes") if texts is None else texts
     extras = _by_position(batches, positions, "extras")
     ranked = zip(order, scores, strict=True)

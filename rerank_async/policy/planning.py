@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
 from rerank_async.policy.json_codec import codec, json_size
 from rerank_async.values.checks import check_encodable
+from rerank_async.values.made import made
 from rerank_async.values.options import BatchOptions
 
 # One control character becomes six bytes of JSON (\u0001); every other character takes at most four of UTF-8.
@@ -19,7 +20,6 @@ _WRAPPING_BYTES = 12
 _TAIL_BYTES = 80
 # A head has no more beside its fields, a top_n included.
 _FRAME_BYTES = 2048
-_new = tuple.__new__  # half the cost of calling a NamedTuple; this runs for every call
 _STR = frozenset({str})
 _LENGTH, _IS_ASCII = str.__len__, str.isascii  # of nothing but a str
 
@@ -84,8 +84,6 @@ def check_query(query: object) -> str:
         InvalidTypeError: Not a str.
         InvalidArgumentError: Empty, only white space, or with a lone surrogate.
     """
-    if type(query) is str and query.isascii() and not query.isspace() and query:
-        return query
     if not isinstance(query, str):
         raise InvalidTypeError(f"query must be a str, not {type(query).__name__}", argument="query")
     if not query or query.isspace():
@@ -141,7 +139,7 @@ def load(
     if head_bytes is None:
         head_bytes = most_bytes(head)
     if fits_surely(unique, options.max_inputs, head_bytes, options.max_bytes):
-        return _new(Load, (unique, positions, None, len(texts), options.max_inputs, options.max_bytes))
+        return made(Load, (unique, positions, None, len(texts), options.max_inputs, options.max_bytes))
     room = room_in(options.max_bytes, head)
     if room <= 0:
         raise InvalidArgumentError(

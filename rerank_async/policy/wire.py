@@ -10,15 +10,15 @@ from rerank_async.errors import DecodeError, IntegrityError, InvalidArgumentErro
 from rerank_async.policy.json_codec import codec
 from rerank_async.policy.merging import BatchResult, Envelope
 from rerank_async.policy.wire_errors import error_of, trace_of
+from rerank_async.values.made import made
 from rerank_async.values.parameters import Crypto, RerankParameters
 from rerank_async.values.response import ServiceWarning
 
 _OWN_FIELDS = ("inputs", "query", "model_id", "project_id", "space_id", "crypto")
 _OWN_PARAMETERS = ("truncate_input_tokens", "return_options")
-_new = tuple.__new__  # half the cost of calling a NamedTuple; this runs for every request
 _NOT_JSON: Any = object()
 _RESULT_FIELDS = frozenset({"index", "score", "input"})
-_PLAIN_RESULT = len({"index", "score"})  # fields
+_PLAIN_RESULT = 2  # fields: index and score
 _TEXT_FIELDS = ("model_id", "model_version", "created_at", "query")
 _PLAIN_FIELDS = frozenset({"model_id", "model_version", "created_at", "results", "input_token_count", "query"})
 
@@ -181,7 +181,7 @@ def _checked(data: dict[str, Any], results: list[Any], count: int, expected: int
     if sorted(indices) != list(range(count)):
         _check_cut(indices, count, expected)
     if plain:
-        return _new(BatchResult, (indices, scores, None, None, _envelope(data)))
+        return made(BatchResult, (indices, scores, None, None, _envelope(data)))
     echoes = {result["index"]: text for result in results if (text := _echo(result)) is not None} if echo else None
     return BatchResult(indices, scores, echoes, _extras(results), _envelope(data))
 
@@ -223,7 +223,7 @@ def _envelope(data: dict[str, Any]) -> Envelope:
     said = data.get
     model_id, model_version, created_at, query = map(said, _TEXT_FIELDS)
     system, tokens = said("system"), said("input_token_count")
-    return _new(
+    return made(
         Envelope,
         (
             model_id if type(model_id) is str else None,

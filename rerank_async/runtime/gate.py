@@ -172,8 +172,7 @@ class Gate:
 
     def answered(self, permit: Permit, now: float, heard: Heard | None = None) -> None:
         """Hears an answer that does not say that the rate is too high, and what it said of the limit."""
-        if self._outage.answered(now):
-            self._rearm()
+        self._hear(now)
         sent_at = permit.sent_at
         if sent_at is None:
             return

@@ -28,10 +28,9 @@ from rerank_async.runtime.outgoing import payload, proxy_headers, whole_headers,
 from rerank_async.runtime.proxies import Proxies, Proxy
 from rerank_async.runtime.tls import Verify, checked_verify, ssl_of
 from rerank_async.runtime.watch import Watch
+from rerank_async.values.made import made
 from rerank_async.values.options import Timeouts
 from rerank_async.values.secret import Secret
-
-_new = tuple.__new__  # half the cost of calling a NamedTuple; this runs for every request
 
 _CLOSED = "this client is closed; make a new one"
 _DIRECTLY: dict[str, Any] = {}
@@ -140,7 +139,7 @@ class Http:
             if content is not None and len(content) > limit:
                 content = None
             if content is not None and not (response.status == 407 and proxy is not None):
-                return _new(Answer, (response.status, response.headers, content))
+                return made(Answer, (response.status, response.headers, content))
             error: RerankError = _unusable(response.status, proxy, url, limit)
             cause: BaseException | None = None
         except asyncio.CancelledError:
