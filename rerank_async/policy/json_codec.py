@@ -30,6 +30,7 @@ _fast = _make and _make(None, _slow.default, json.encoder.encode_basestring, Non
 
 _string = json.encoder.encode_basestring
 _decode = json.JSONDecoder().raw_decode
+_CONTROL = bytes(range(32))
 
 
 def _encode(value: Any) -> str:
@@ -42,8 +43,17 @@ def _dumps(value: Any) -> bytes:
 
 def _body(fields: Mapping[str, Any], texts: Sequence[str]) -> bytes:
     # Joined by hand: two thirds of what the encoder needs, which would ask of each text whether it is one.
-    inputs = '[{"text":' + '},{"text":'.join(map(_string, texts)) + "}]" if texts else "[]"
-    return f'{_encode(fields)[:-1]},"inputs":{inputs}}}'.encode()
+    if not texts:
+        return f'{_encode(fields)[:-1]},"inputs":[]}}'.encode()
+    # Most characters need no escape, and to see that for a whole batch takes a quarter of looking at each. The quick
+    # looks come first: a batch that is escaped after all loses next to nothing.
+    whole = "".join(texts)
+    if "\n" not in whole and '"' not in whole and "\\" not in whole:
+        plain = '"},{"text":"'.join(texts).encode()
+        if len(plain.translate(None, _CONTROL)) == len(plain):
+            return b'%b,"inputs":[{"text":"%b"}]}' % (_encode(fields)[:-1].encode(), plain)
+    inputs = '},{"text":'.join(map(_string, texts))
+    return f'{_encode(fields)[:-1]},"inputs":[{{"text":{inputs}}}]}}'.encode()
 
 
 def _loads(data: bytes) -> Any:

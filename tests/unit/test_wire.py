@@ -86,6 +86,23 @@ def test_the_bytes_are_utf8_and_not_escapes():
     assert b"\\u" not in encode_body(head(query="中"), ["é"], None)
 
 
+def as_json_writes(texts):
+    body = head() | {"inputs": [{"text": text} for text in texts]}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("beside", ["plain", 'with "quotes"'])
+def test_each_character_is_written_as_json_wants_it(beside):
+    for code in [*range(0x500), 0x2028, 0xFFFF, 0x1F952]:
+        texts = [beside, f"a{chr(code)}b", ""]
+        assert encode_body(head(), texts, None) == as_json_writes(texts), hex(code)
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=6) | st.text(" abc", max_size=6), max_size=5))
+def test_any_batch_is_written_as_json_writes_it(texts):
+    assert encode_body(head(), texts, None) == as_json_writes(texts)
+
+
 @pytest.mark.parametrize(
     ("parameters", "crypto", "top_n", "expected"),
     [
