@@ -29,7 +29,7 @@ _fast = _make and _make(None, _slow.default, json.encoder.encode_basestring, Non
 
 
 _string = json.encoder.encode_basestring
-_decode = json.JSONDecoder().raw_decode
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # typeshed lacks it
 _CONTROL = bytes(range(32))
 
 
@@ -60,7 +60,9 @@ def _loads(data: bytes) -> Any:
     # As json.loads does it, without its choices: given bytes, it would look for UTF-16 first.
     try:
         text = data.decode().strip(" \t\n\r")
-        value, end = _decode(text)
+        value, end = _scan(text, 0)
+    except StopIteration:
+        raise ValueError("no JSON value") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if end != len(text):
