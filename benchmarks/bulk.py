@@ -1,7 +1,8 @@
 """`make bench-bulk`: bulk jobs against servers on this machine. Name parts to run only them: cpu kills limit plan.
 
-cpu: 1,000,000 pairs (10,000 queries by 100) out of a corpus of 1,000,000 passages, through the command line, beside
-`generate_many` alone on the same requests. kills: kill -9 at 50 random moments of 2,000 queries. limit: how much of 8
+cpu: 1,000,000 pairs (10,000 queries by 100) out of a corpus of 1,000,000 passages, through the command line, beside two
+things on the same requests: `generate_many` alone, in a process that runs, with the texts in memory; and a program of a
+few lines that reads the requests, texts included, from JSON Lines and hands them to `generate_many`. kills: kill -9 at 50 random moments of 2,000 queries. limit: how much of 8
 requests/s a job uses, a kill and a resume included. plan: the dry run beside what happens, at 2, 8 and 20 requests/s.
 """
 
@@ -20,8 +21,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 from bare_server import bare_server
 
 from rerank_async import AsyncRerank, BatchOptions, Credentials, LimitOptions
@@ -58,19 +61,56 @@ def make_collection(folder: Path) -> dict[str, str]:
     return {name: str(folder / f"{name}.jsonl") for name in ("corpus", "queries")} | {"run": str(folder / "first.run")}
 
 
+def client_of(url: str) -> AsyncRerank:
+    return AsyncRerank(
+        "canned",
+        credentials=Credentials(url, token="made-up"),
+        project_id="p",
+        limits=LimitOptions(requests_per_second=math.inf),
+        batching=BatchOptions(adaptive=False),  # as a job does
+    )
+
+
+def write_requests(files: dict[str, str], path: Path) -> str:
+    """The requests of the run with their texts."""
+    source = Source(None, **files)
+    source.open()
+    with path.open("w") as file:
+        for item in source.items(lambda _: False):
+            file.write(json.dumps({"id": item.id, "query": item.query, "inputs": item.inputs}) + "\n")
+    source.close()
+    return str(path)
+
+
+async def by_hand(url: str, path: str) -> None:
+    """What a program without bulk jobs does: read, rank, and keep nothing."""
+
+    def requests() -> Iterator[RerankRequest]:
+        with Path(path).open("rb") as file:
+            for line in file:
+                value = orjson.loads(line)
+                yield RerankRequest(value["query"], value["inputs"], value["id"])
+
+    async with client_of(url) as client, client.generate_many(requests()) as outcomes:
+        async for outcome in outcomes:
+            assert outcome.error is None
+
+
+def run_by_hand(url: str, path: str) -> float:
+    """CPU seconds of that program, from its start to its end."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, __file__, "by-hand", url, path], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 async def alone(url: str, files: dict[str, str]) -> float:
     """CPU seconds of `generate_many` on the requests of the run; reading them is not counted."""
     source = Source(None, **files)
     source.open()
     items = source.items(lambda _: False)
     used = 0.0
-    async with AsyncRerank(
-        "canned",
-        credentials=Credentials(url, token="made-up"),
-        project_id="p",
-        limits=LimitOptions(requests_per_second=math.inf),
-        batching=BatchOptions(adaptive=False),  # as a job does
-    ) as client:
+    async with client_of(url) as client:
         while helping := [item for _, item in zip(range(HELPING), items, strict=False)]:
             requests = (RerankRequest(item.query, item.inputs, item.id) for item in helping)
             started = time.process_time()
@@ -116,16 +156,17 @@ def cpu(folder: Path) -> None:
     files = make_collection(folder)
     with bare_server(DEPTH) as url:
         _, _, _, built = run_job(url, {**files, "run": short(files["run"], folder)}, folder / "short.run")
+        requests = write_requests(files, folder / "requests.jsonl")
         rows = []
-        for _ in range(2):  # in turns, so that both sides meet the same noise
-            base = asyncio.run(alone(url, files))
-            rows.append((base, *run_job(url, files, folder / "out.run")))
-    print(
-        "| generate_many alone, CPU s | bulk, CPU s | ratio | peak RSS MB | RSS at 25, 50, 75 % |\n|---|---|---|---|---|"
-    )
-    for base, used, peak, course, _ in rows:
+        for _ in range(3):  # in turns, so that all meet the same noise
+            base, by_hand_used = asyncio.run(alone(url, files)), run_by_hand(url, requests)
+            rows.append((base, by_hand_used, *run_job(url, files, folder / "out.run")))
+    print("| bulk, CPU s | generate_many alone | ratio | program by hand | ratio | peak RSS MB | RSS at 25, 50, 75 % |")
+    print("|---|---|---|---|---|---|---|")
+    for base, by_hand_used, used, peak, course, _ in rows:
         quarters = ", ".join(f"{course[len(course) * part // 4]:.0f}" for part in (1, 2, 3))
-        print(f"| {base:.1f} | {used:.1f} | **{used / base:.2f}** | {peak:.0f} | {quarters} |")
+        ratios = f"{base:.1f} | **{used / base:.2f}** | {by_hand_used:.1f} | **{used / by_hand_used:.2f}**"
+        print(f"| {used:.1f} | {ratios} | {peak:.0f} | {quarters} |")
     summary = rows[-1][-1]
     print(
         f"{summary['done']} queries, {summary['inputs']} pairs; the index was built before, in {built['index_seconds']} s"
@@ -265,4 +306,7 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    if sys.argv[1:2] == ["by-hand"]:
+        asyncio.run(by_hand(*sys.argv[2:]))
+    else:
+        main(sys.argv[1:])
