@@ -5,6 +5,7 @@ import json
 
 import pytest
 from aiohttp import web
+from aiohttp.client_proto import ResponseHandler
 from support.clients import client_for
 from support.passages import pairs
 from support.services import honest, raw_service, service
@@ -98,3 +99,19 @@ async def test_the_answer_of_a_token_endpoint_has_a_bound_of_its_own(size, passe
             with pytest.raises(AnswerTooLargeError, match=r"/identity/token .*larger than 262,144 bytes"):
                 await client.generate("bread", ["bread"])
     assert len(running.token_requests) == 1
+
+
+async def test_plain_http_is_read_in_small_pieces(monkeypatch):
+    pieces = []
+    take = ResponseHandler.data_received
+
+    def note(self, data):
+        pieces.append(len(data))
+        take(self, data)
+
+    monkeypatch.setattr(ResponseHandler, "data_received", note)
+    async with service(padded(LIMIT)) as running, client_for(running) as client:
+        for _ in range(5):
+            assert pairs(await client.generate("bread", ["bread"])) == ((0, 1.0),)
+    assert sum(pieces) > 5 * LIMIT
+    assert max(pieces) <= 2**16
