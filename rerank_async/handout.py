@@ -42,7 +42,7 @@ class Handout(ABC, Generic[T]):
             self._closed = True
             self._wake()
             for task in tasks:
-                task.cancel()
+                task.cancel()  # of one that has failed: nobody need ask for its error any more
         self._drop()
         current = asyncio.current_task()  # a producer that closes its own run does not wait for itself
         await ended(task for task in tasks if task is not current)

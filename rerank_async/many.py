@@ -108,7 +108,7 @@ class RerankMany(Handout[RerankOutcome]):
         source = _Source(self._requests)
         self._requests = ()
         self._feeder = asyncio.get_running_loop().create_task(self._feed(source), name="rerank_async requests")
-        self._feeder.add_done_callback(self._fed)
+        self._feeder.add_done_callback(lambda _: self._wake())
 
     async def _feed(self, source: _Source) -> None:
         """Asks for one request after the other, as there is room for them."""
@@ -161,11 +161,6 @@ class RerankMany(Handout[RerankOutcome]):
         if self._feeder is not None and self._stopped is None and (fatal or slot.outcome is None):
             self._stopped = error
             self._feeder.cancel()
-        self._wake()
-
-    def _fed(self, feeder: asyncio.Task[None]) -> None:
-        if not feeder.cancelled():
-            feeder.exception()  # seen: nobody need ask for it
         self._wake()
 
     def _take(self) -> RerankOutcome | None:

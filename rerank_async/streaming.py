@@ -75,15 +75,10 @@ class RerankStream(Handout[Results]):
         self._call = asyncio.get_running_loop().create_task(
             self._begin_call(self._bring_in), name="rerank_async stream"
         )
-        self._call.add_done_callback(self._ended)
+        self._call.add_done_callback(lambda _: self._wake())
 
     def _bring_in(self, results: Results) -> None:
         self._landed.append(results)
-        self._wake()
-
-    def _ended(self, call: asyncio.Task[RerankResponse]) -> None:
-        if not call.cancelled():
-            call.exception()  # seen: nobody need ask for it
         self._wake()
 
     def _take(self) -> Results | None:
