@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -11,23 +11,27 @@ from typing import Any, Self
 import attrs
 
 from rerank_async.errors import ClientClosedError, InputTooLongError
+from rerank_async.many import RerankMany
 from rerank_async.policy.merging import BatchResult, Envelope, merge_envelopes, rank
 from rerank_async.policy.planning import Load, batches, check_query, load, texts_of
+from rerank_async.policy.scores import above_threshold, score_threshold_of
 from rerank_async.policy.wire import request_head
 from rerank_async.server.answering import MODEL_VERSION, timestamp
 from rerank_async.server.options import count
 from rerank_async.server.scoring import OverlengthError
+from rerank_async.streaming import Landed, RerankStream
 from rerank_async.testing.scores import Score, ScoreFunction, Scores
 from rerank_async.values.checks import header_fields, timeout_seconds
 from rerank_async.values.models import RerankModels
 from rerank_async.values.options import DEFAULT, BatchOptions, Default
 from rerank_async.values.parameters import Crypto, RerankParameters, ReturnOptions, as_crypto, as_parameters
+from rerank_async.values.requests import RerankRequest
 from rerank_async.values.response import RerankResponse, ResponseStats
 
 
 @attrs.frozen(kw_only=True)
 class FakeCall:
-    """One call of ``FakeReranker.generate`` whose arguments were good.
+    """One call of a `FakeReranker` whose arguments were good.
 
     Attributes:
         query: The query.
@@ -35,6 +39,7 @@ class FakeCall:
         params: What was in force: the call's, else the reranker's.
         crypto: The call's; None: none.
         timeout: Seconds; None: no bound; `DEFAULT`: not given.
+        score_threshold: The call's; None: none.
         extra_headers: The call's; empty: none.
         extra_body: The call's; empty: none.
     """
@@ -44,6 +49,7 @@ class FakeCall:
     params: RerankParameters
     crypto: Crypto | None
     timeout: float | Default | None
+    score_threshold: float | None
     extra_headers: Mapping[str, str]
     extra_body: Mapping[str, Any]
 
@@ -123,6 +129,7 @@ class FakeReranker:
         crypto: Crypto | Mapping[str, Any] | None = None,
         *,
         timeout: float | Default | None = DEFAULT,  # noqa: ASYNC109 - the client's own signature
+        score_threshold: float | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_body: Mapping[str, Any] | None = None,
     ) -> RerankResponse:
@@ -134,34 +141,50 @@ class FakeReranker:
             ScoreError: The score function is wrong.
             Exception: Whatever `fail` was given.
         """
-        parameters = self._params if params is None else as_parameters(params)
-        call = FakeCall(
-            crypto=as_crypto(crypto),
-            query=check_query(query),
-            texts=tuple(texts_of(inputs)),
-            params=parameters,
-            timeout=timeout if timeout is DEFAULT else timeout_seconds(timeout),
-            extra_headers=dict(header_fields({} if extra_headers is None else extra_headers)),
-            extra_body={} if extra_body is None else extra_body,
+        call, planned = self._planned(
+            query, inputs, params, crypto, timeout, score_threshold, extra_headers, extra_body
         )
-        head = request_head(
-            model_id=self.model_id,
-            query=call.query,
-            project_id="local-project",
-            space_id=None,
-            parameters=parameters,
-            crypto=call.crypto,
-            extra_body=extra_body,
+        return await self._begin(call, planned)
+
+    def stream(
+        self,
+        query: str,
+        inputs: Iterable[str | Mapping[str, Any]],
+        params: RerankParameters | Mapping[str, Any] | None = None,
+        crypto: Crypto | Mapping[str, Any] | None = None,
+        *,
+        timeout: float | Default | None = DEFAULT,
+        score_threshold: float | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+    ) -> RerankStream:
+        """Hands out batches as ``AsyncRerank.stream`` does, in their order: ``batching`` says how many texts are one.
+
+        Raises:
+            InvalidArgumentError: Bad input, at once; the other errors of `generate` come after what had landed.
+        """
+        call, planned = self._planned(
+            query, inputs, params, crypto, timeout, score_threshold, extra_headers, extra_body
         )
-        planned = load(list(call.texts), self._batching, head, dedupe=self._batching.dedupe and call.crypto is None)
-        if self._closed:
-            raise ClientClosedError("this reranker was closed; make a new one")
-        self.calls.append(call)
-        await asyncio.sleep(0)  # gives way once, as a real call does
-        error = self._numbered.pop(len(self.calls), self._every)
-        if error is not None:
-            raise error.with_traceback(None)
-        return self._answer(call, planned)
+        return RerankStream(lambda landed: self._begin(call, planned, landed))
+
+    def generate_many(
+        self,
+        requests: Iterable[RerankRequest] | AsyncIterable[RerankRequest],
+        *,
+        ordered: bool = False,
+        max_in_flight: int = 64,
+    ) -> RerankMany:
+        """Hands out outcomes as ``AsyncRerank.generate_many`` does; each request is a call of its own in `calls`.
+
+        Raises:
+            InvalidArgumentError: An argument is wrong. An error of one request is its outcome and ends nothing.
+        """
+
+        async def run(request: RerankRequest) -> RerankResponse:
+            return await self.generate(request.query, request.inputs, request.params)
+
+        return RerankMany(run, requests, self._check_open, ordered=ordered, max_in_flight=max_in_flight)
 
     async def aclose(self) -> None:
         """Refuses calls from now on, as a closed client does."""
@@ -175,18 +198,72 @@ class FakeReranker:
     ) -> None:
         await self.aclose()
 
-    def _answer(self, call: FakeCall, planned: Load) -> RerankResponse:
+    def _planned(
+        self,
+        query: str,
+        inputs: Iterable[str | Mapping[str, Any]],
+        params: RerankParameters | Mapping[str, Any] | None,
+        crypto: Crypto | Mapping[str, Any] | None,
+        timeout: float | Default | None,
+        score_threshold: float | None,
+        extra_headers: Mapping[str, str] | None,
+        extra_body: Mapping[str, Any] | None,
+    ) -> tuple[FakeCall, Load]:
+        """The arguments, checked, and what one request would hold."""
+        call = FakeCall(
+            crypto=as_crypto(crypto),
+            query=check_query(query),
+            texts=tuple(texts_of(inputs)),
+            params=self._params if params is None else as_parameters(params),
+            timeout=timeout if timeout is DEFAULT else timeout_seconds(timeout),
+            score_threshold=score_threshold_of(score_threshold),
+            extra_headers=dict(header_fields({} if extra_headers is None else extra_headers)),
+            extra_body={} if extra_body is None else extra_body,
+        )
+        head = request_head(
+            model_id=self.model_id,
+            query=call.query,
+            project_id="local-project",
+            space_id=None,
+            parameters=call.params,
+            crypto=call.crypto,
+            extra_body=extra_body,
+        )
+        return call, load(list(call.texts), self._batching, head, dedupe=self._batching.dedupe and call.crypto is None)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientClosedError("this reranker was closed; make a new one")
+
+    def _begin(
+        self, call: FakeCall, planned: Load, landed: Landed | None = None
+    ) -> Coroutine[Any, Any, RerankResponse]:
+        """The call, to be awaited; counts at once."""
+        self._check_open()
+        self.calls.append(call)
+        return self._run(call, planned, self._numbered.pop(len(self.calls), self._every), landed)
+
+    async def _run(
+        self, call: FakeCall, planned: Load, error: Exception | None, landed: Landed | None
+    ) -> RerankResponse:
+        await asyncio.sleep(0)  # gives way once, as a real call does
+        if error is not None:
+            raise error.with_traceback(None)
         created_at = timestamp(datetime.now(UTC))
         wanted = call.params.return_options or ReturnOptions()
-        done = [
-            (range(start, stop), self._batch(call, planned, start, stop, created_at))
-            for start, stop in batches(planned)
-        ]
-        results = rank(done, planned.positions, top_n=wanted.top_n, texts=call.texts if wanted.inputs else None)
+        texts = call.texts if wanted.inputs else None
+        done: list[tuple[range, BatchResult]] = []
+        for start, stop in batches(planned):
+            done.append((range(start, stop), self._batch(call, planned, start, stop, created_at)))
+            if landed is not None:
+                results = rank(done[-1:], planned.positions, top_n=None, texts=texts)
+                landed(above_threshold(results, call.score_threshold))
+                await asyncio.sleep(0)
+        results = rank(done, planned.positions, top_n=wanted.top_n, texts=texts)
         envelope = merge_envelopes([batch.envelope for _, batch in done]) if done else None
         return RerankResponse(
             model_id=self.model_id,
-            results=results,
+            results=above_threshold(results, call.score_threshold),
             created_at=created_at,
             input_token_count=envelope.input_token_count if envelope is not None else 0,
             model_version=envelope.model_version if envelope is not None else None,

@@ -26,6 +26,7 @@ class Reranker(Protocol):
         crypto: Crypto | Mapping[str, Any] | None = None,
         *,
         timeout: float | Default | None = DEFAULT,  # noqa: ASYNC109 - the client's own signature
+        score_threshold: float | None = None,
         extra_headers: Mapping[str, str] | None = None,
         extra_body: Mapping[str, Any] | None = None,
     ) -> RerankResponse:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rerank_async import AsyncRerank, BatchOptions, Crypto, RerankParameters, errors
+from rerank_async import AsyncRerank, BatchOptions, Crypto, RerankParameters, RerankRequest, errors
 from rerank_async.testing import FakeReranker, Reranker, ScoreError, rerank_server
 
 
@@ -35,6 +35,7 @@ CASES = [
     (["b", "a", "b"], None, {"crypto": Crypto("crn:v1:made-up"), "timeout": 30}),
     (iter(["x", "é", "a"]), None, {"extra_headers": {"X-Mine": "1"}, "extra_body": {"new": 1}, "timeout": None}),
     ([str(number) for number in range(37)], {"return_options": {"top_n": 5, "inputs": True}}, {}),
+    (["b", "a", "b", "a 3", "x"], {"return_options": {"top_n": 4}}, {"score_threshold": 0.85}),
 ]
 
 
@@ -107,6 +108,60 @@ async def test_a_text_of_too_many_words_is_too_long_for_both(rerank_server):
             await reranker.aclose()
 
 
+@pytest.mark.parametrize(("inputs", "params", "more"), CASES)
+async def test_a_stream_hands_out_what_the_client_hands_out(rerank_server, inputs, params, more):
+    rerank_server.score = overlap
+    options = BatchOptions(max_inputs=2, adaptive=False)
+    fake = FakeReranker("any/model", score=overlap, batching=options)
+    given_inputs, found = list(inputs), []
+    async with rerank_server.client("any/model", batching=options) as client:
+        for reranker in (client, fake):
+            async with reranker.stream("ab 3", given_inputs, params, **more) as stream:
+                batches = [[(result.index, result.score, result.input) for result in batch] async for batch in stream]
+                found.append((sorted(batches), without_time(await stream.response())))
+    assert found[0] == found[1]
+    assert [call.texts for call in fake.calls] == [
+        tuple(text if isinstance(text, str) else text["text"] for text in given_inputs)
+    ]
+
+
+async def test_a_stream_gives_what_landed_before_an_error():
+    fake = FakeReranker(batching=BatchOptions(max_inputs=1))
+    async with fake.stream("word", ["word", "word " * 513, "words"]) as stream:
+        landed = await anext(stream)
+        with pytest.raises(errors.InputTooLongError):
+            await anext(stream)
+    assert [result.index for result in landed] == [0]
+    with pytest.raises(errors.InvalidTypeError, match=r"inputs\[1\]"):
+        fake.stream("q", ["a", None])
+    assert len(fake.calls) == 1
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_many_requests_run_as_those_of_the_client(rerank_server, ordered):
+    rerank_server.score = overlap
+    requests = [RerankRequest("ab", ["a", "b", "x" * number], id=number) for number in range(9)]
+    requests[4] = RerankRequest("ab", ["a", 5], id=4)
+    fake = FakeReranker("any/model", score=overlap)
+    fake.fail(errors.DeadlineExceededError("too late"), on=3)
+    found = []
+    async with rerank_server.client("any/model") as client:
+        for reranker in (client, fake):
+            async with reranker.generate_many(iter(requests), ordered=ordered, max_in_flight=2) as outcomes:
+                found.append([outcome async for outcome in outcomes])
+    real, made_up = ({outcome.request.id: outcome for outcome in each} for each in found)
+    assert sorted(real) == sorted(made_up) == list(range(9))
+    if ordered:
+        assert [outcome.request.id for outcome in found[1]] == list(range(9))
+    for number, outcome in real.items():
+        if outcome.error is not None:
+            assert (number, str(made_up[number].error)) == (4, str(outcome.error))
+        elif number != 2:
+            assert without_time(made_up[number].response) == without_time(outcome.response)
+    assert type(made_up[2].error) is errors.DeadlineExceededError
+    assert len(fake.calls) == 8, "the one with bad input is not among them"
+
+
 async def test_calls_are_recorded():
     fake = FakeReranker("m", {"truncate_input_tokens": 7})
     await fake.generate("q", ["a", {"text": "a"}], timeout=3, extra_headers={"X": "y"}, extra_body={"new": 1})
@@ -171,6 +226,10 @@ async def test_a_closed_one_refuses():
         assert (await fake.generate("a", ["a"])).results
     with pytest.raises(errors.ClientClosedError):
         await fake.generate("a", ["a"])
+    for handout in (fake.stream("a", ["a"]), fake.generate_many([])):
+        with pytest.raises(errors.ClientClosedError):
+            await handout.__aenter__()
+    assert len(fake.calls) == 1
 
 
 async def test_it_gives_way_once_and_can_be_cancelled():

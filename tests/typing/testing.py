@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from rerank_async import AsyncRerank, RerankResponse, errors
+from rerank_async import AsyncRerank, RerankMany, RerankRequest, RerankResponse, RerankStream, errors
 from rerank_async.server import RateLimit
 from rerank_async.testing import (
     QUICK_RETRIES,
@@ -32,6 +32,8 @@ async def right() -> None:
     assert_type(await service(client), RerankResponse)
     fake = FakeReranker(score=lambda query, text: len(text))
     assert_type(await service(fake), RerankResponse)
+    assert_type(fake.stream("q", ["a"], score_threshold=0.5), RerankStream)
+    assert_type(fake.generate_many([RerankRequest("q", ["a"])], ordered=True), RerankMany)
     fake.fail(errors.DeadlineExceededError("late"), on=(1, 2))
     assert_type(fake.calls, list[FakeCall])
     async with rerank_server(scores=lambda query, texts: [1, 2.5], limit=RateLimit(), script={1: "quota"}) as server:
