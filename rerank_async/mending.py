@@ -22,6 +22,7 @@ class Mending:
         self._work = work
         self._lengths: Sequence[int] | None = None
         self._isolation: Isolation | None = None
+        self._failed: list[Sequence[int]] = []
         self._refusal: InputTooLongError | None = None
 
     def mended(self, batch: Batch, error: RerankError) -> bool:
@@ -44,7 +45,9 @@ class Mending:
 
     def dropped(self, batch: Batch) -> None:
         """The batch failed for another reason, and the others go on."""
-        if self._isolation is not None:
+        if self._isolation is None:
+            self._failed.append(batch.members)
+        else:
             self._put_back(self._isolation.dropped(batch.members), batch)
 
     def finish(self, *, cut_off: bool) -> None:
@@ -89,7 +92,8 @@ class Mending:
     def _isolate(self, batch: Batch, error: InputTooLongError) -> None:
         self._refusal = error
         if self._isolation is None:
-            self._isolation = Isolation(self._measured())
+            scored = (members for members, _ in self._work.done)
+            self._isolation = Isolation(self._measured(), scored=scored, failed=self._failed)
         self._put_back(self._isolation.split(batch.members), batch)
 
     def _put_back(self, parts: Sequence[Sequence[int]], batch: Batch) -> None:

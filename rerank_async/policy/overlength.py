@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Final, NamedTuple
 
@@ -15,6 +15,16 @@ MAX_REQUESTS: Final = 39
 
 _MAX_IN_VAIN = 20
 """Requests after which the search ends if no text of the whole call was scored: the query may be what is too long."""
+
+
+_NEARLY_ALL = 0.9
+"""Where lengths that were scored let through so large a part of what may be let through, it is cut there: no risk."""
+
+_OUTLIER = 1.5
+"""Times the next shorter text, from which on a text stands out."""
+
+_MORE_CAUTION = 0.9
+"""Times this, where it is cut next, after a part was refused that is shorter than a text that was scored."""
 
 
 class _Open(NamedTuple):
@@ -41,7 +51,8 @@ class Isolation:
     the longer one is put aside. That finds the shortest text that is too long and scores all shorter ones, in some
     log2(n) requests. What was put aside is then tried as well, the shortest first: where length in bytes and length in
     tokens disagree, it is scored after all. While the first search runs, further refused batches wait, because they
-    are cut where it found the limit to be.
+    are cut where it found the limit to be; and as long as batches of the call have no answer yet, the requests are kept
+    for such cuts, each of which scores nearly all of a batch.
 
     For each answer to a batch or a part, call `split` (refused for its length), `scored`, or `dropped` (it failed in
     another way). Each returns parts to send now, side by side, in any order; none may be left out. A part holds its
@@ -53,21 +64,34 @@ class Isolation:
         parts = isolation.scored(part)              # or isolation.split(part)
     """
 
-    def __init__(self, lengths: Sequence[int], max_requests: int = MAX_REQUESTS) -> None:
-        """Begins with nothing known.
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        max_requests: int = MAX_REQUESTS,
+        *,
+        scored: Iterable[Sequence[int]] = (),
+        failed: Iterable[Sequence[int]] = (),
+    ) -> None:
+        """Begins with nothing known but what became of other batches of the call.
 
         Args:
             lengths: From `lengths_of` the call's texts. A batch's members are positions in this list.
             max_requests: Parts that are handed out in all, at most.
+            scored: Batches that were.
+            failed: Batches that failed in another way.
         """
         self._lengths = lengths
+        self._seen = {index for members in scored for index in members}  # of batches that have an answer
         self._left = max_requests
         self._in_vain = min(_MAX_IN_VAIN, max_requests)
         self._open: dict[tuple[int, ...], _Open] = {}
-        self._sure: list[tuple[int, ...]] = []  # groups with a text that is too long
+        self._batches: list[tuple[int, ...]] = []  # refused, and not cut yet
+        self._sure: list[tuple[int, ...]] = []  # groups of those that were, with a text that is too long
         self._aside: list[tuple[int, ...]] = []  # groups of which nothing is known
         self._over: list[int] = []
-        self._any_scored = False
+        self._any_scored = bool(self._seen)
+        self._seen.update(*failed)
+        self._caution = 1.0
         self._limit: float = inf  # the least length of a text that was too long
         self._longest: float = -inf  # the greatest length of a text of a part that was scored
 
@@ -80,29 +104,33 @@ class Isolation:
         """A batch or part was refused for its length; returns the parts to send next."""
         part = self._open.pop(tuple(members), None)
         if part is None:
+            self._seen.update(members)
             group = self._by_length(members)
             if len(group) > 1:
-                self._sure.append(group)
+                self._batches.append(group)
             else:
                 self._add_sure(group)
         else:
+            if self._lengths[part.low[-1]] <= self._longest:
+                self._caution *= _MORE_CAUTION
             self._add_sure(part.low)
             if part.high:
                 self._aside.append(part.high)
         return self._next()
 
     def scored(self, members: Sequence[int]) -> list[tuple[int, ...]]:
-        """A batch or part was scored; returns the parts to send next. Whole batches may be told of or not."""
+        """A batch or part was scored; returns the parts to send next."""
         self._any_scored = True
+        self._seen.update(members)
+        self._longest = max(self._longest, *(self._lengths[index] for index in members))
         part = self._open.pop(tuple(members), None)
-        if part is not None:
-            self._longest = max(self._longest, self._lengths[part.low[-1]])
-            if part.high and part.sure:
-                self._add_sure(part.high)
+        if part is not None and part.high and part.sure:
+            self._add_sure(part.high)
         return self._next()
 
     def dropped(self, members: Sequence[int]) -> list[tuple[int, ...]]:
-        """A part failed in another way, and its members are the caller's to account for; returns the parts to send next."""
+        """A batch or part failed in another way, and its members are the caller's; returns the parts to send next."""
+        self._seen.update(members)
         part = self._open.pop(tuple(members), None)
         if part is not None and part.high:
             self._aside.append(part.high)
@@ -117,7 +145,7 @@ class Isolation:
 
         At the end: those for which there were no requests left.
         """
-        waiting = [*self._sure, *self._aside, *(part.high for part in self._open.values())]
+        waiting = [*self._batches, *self._sure, *self._aside, *(part.high for part in self._open.values())]
         return tuple(sorted(index for group in waiting for index in group))
 
     def _by_length(self, members: Sequence[int]) -> tuple[int, ...]:
@@ -126,7 +154,7 @@ class Isolation:
 
     def _add_sure(self, group: tuple[int, ...]) -> None:
         if len(group) > 1:
-            self._sure.insert(0, group)  # before batches that wait
+            self._sure.append(group)
             return
         self._over.extend(group)
         self._limit = min(self._limit, *(self._lengths[index] for index in group))
@@ -135,12 +163,20 @@ class Isolation:
         """The parts to send now."""
         parts: list[tuple[int, ...]] = []
         searching = any(part.sure for part in self._open.values())
-        while self._sure and self._may_send() and (self._limit < inf or not searching):
-            group = self._sure.pop(0 if self._limit == inf else self._richest())
+        more_to_come = len(self._seen) < len(self._lengths)
+        while self._may_send():
+            if self._limit == inf:
+                groups = (self._sure or self._batches) if not searching else ()
+            else:
+                groups = self._batches if more_to_come else [*self._batches, *self._sure]
+            if not groups:
+                break
+            group = groups[0] if self._limit == inf else max(groups, key=self._worth)
+            (self._batches if group in self._batches else self._sure).remove(group)
             cut = self._cut(group)
             parts.append(self._send(group[:cut], group[cut:], sure=True))
             searching = True
-        if not self._open:
+        if not self._open and not more_to_come:
             self._aside.sort(key=lambda group: self._lengths[group[0]])
             while self._aside and self._may_send():
                 group = self._aside.pop(0)
@@ -157,18 +193,28 @@ class Isolation:
         self._open[part] = _Open(low, high, sure)
         return part
 
-    def _richest(self) -> int:
-        """Which of the refused groups has the most texts that should be scored."""
-        return max(range(len(self._sure)), key=lambda place: self._cut(self._sure[place]))
+    def _worth(self, group: tuple[int, ...]) -> tuple[int, int]:
+        """How many texts a part of a group would probably score; the larger group first where it cannot be told."""
+        return self._estimated(group), len(group)
 
     def _cut(self, group: tuple[int, ...]) -> int:
         """Where a group is cut: between the lengths that were scored and those that were not, else in the middle."""
-        lengths = self._lengths
-        if self._limit < inf:
-            cut = bisect_left(group, min(self._limit, self._longest + 1), key=lambda index: lengths[index])
-            if 0 < cut < len(group):
-                return cut
-        return len(group) // 2
+        return self._estimated(group) or len(group) // 2
+
+    def _estimated(self, group: tuple[int, ...]) -> int:
+        """How many of a group are probably not too long; 0: it cannot be told, or none, or all."""
+        if self._limit == inf:
+            return 0
+        most = self._shorter(group, self._limit)
+        cut = self._shorter(group, min(self._limit, self._longest + 1) * self._caution)
+        if 0 < most < len(group) and self._lengths[group[most]] > _OUTLIER * self._lengths[group[most - 1]]:
+            cut = most  # all that may be too long stands out
+        elif cut < _NEARLY_ALL * most:
+            cut = self._shorter(group, (self._longest + self._limit) / 2 * self._caution)
+        return cut if cut < len(group) else 0
+
+    def _shorter(self, group: tuple[int, ...], length: float) -> int:
+        return bisect_left(group, length, key=self._lengths.__getitem__)
 
 
 def lengths_of(texts: Sequence[str]) -> list[int]:

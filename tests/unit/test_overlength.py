@@ -133,12 +133,57 @@ def test_when_requests_run_short_the_batch_with_the_most_to_score_goes_first():
     assert isolation.split((0, 1)) == [(0,)]
     assert isolation.split((2, 3, 4, 5)) == []
     assert isolation.split((6, 7, 8, 9, 10, 11)) == []
-    # 1 is too long, at a length of 9; 0 was scored at 1. Cut in the middle, the second batch has two texts to try, the
-    # third one three; there is one request left.
-    assert isolation.scored((0,)) == [(6, 7, 8)]
+    # 1 is too long, at a length of 9; 0 was scored at 1. Below the middle of the two, 5, the second batch has one text to
+    # try, the third one two; there is one request left.
+    assert isolation.scored((0,)) == [(6, 7)]
     assert isolation.requests == 0
-    assert isolation.scored((6, 7, 8)) == []
-    assert isolation.unscored() == (2, 3, 4, 5, 9, 10, 11)
+    assert isolation.scored((6, 7)) == []
+    assert isolation.unscored() == (2, 3, 4, 5, 8, 9, 10, 11)
+
+
+LENGTHS = {
+    "two kinds": lambda random: 3000 if random.random() < 0.01 else random.randint(150, 250),
+    "normal": lambda random: max(1, int(random.gauss(900, 250))),
+    "even": lambda random: random.randint(10, 1575),
+    "falling": lambda random: int(random.expovariate(1 / 300)) + 1,
+}
+
+
+@pytest.mark.parametrize("kind", LENGTHS)
+@pytest.mark.parametrize("by_length", [False, True])
+@pytest.mark.parametrize("at_once", [False, True])
+def test_where_lengths_are_a_guide_twenty_refused_batches_lose_next_to_nothing(kind, by_length, at_once):
+    random = Random(11)
+    lengths = [LENGTHS[kind](random) for _ in range(20_000)]
+    if by_length:
+        lengths.sort()
+    over = {index for index, length in enumerate(lengths) if length > 1500}
+    isolation, scored = Isolation(lengths), set()
+    waiting = [tuple(range(at, at + 1000)) for at in range(0, 20_000, 1000)]
+    while waiting:
+        part = waiting.pop(0)
+        if over.isdisjoint(part):
+            scored.update(part)
+            more = isolation.scored(part)
+        else:
+            more = isolation.split(part)
+        # What a call sends again goes before what it has not cut yet; with many permits those batches are out already.
+        waiting = [*waiting, *more] if at_once else [*more, *waiting]
+    lost = 20_000 - len(over) - len(scored)
+    assert lost <= (0 if by_length or kind == "two kinds" else 60), "those close to the limit"
+
+
+def test_the_search_ends_only_where_nothing_of_the_call_was_scored_before_it_either():
+    assert Searched(range(1000), range(1000)).requests == 20
+    assert Searched(range(1001), range(1000), [tuple(range(1000))], scored=[(1000,)]).requests == 39
+    assert Searched(range(1001), range(1000), [tuple(range(1000))], failed=[(1000,)]).requests == 20
+
+
+@pytest.mark.parametrize("known", ["scored", "failed"])
+def test_what_was_put_aside_is_tried_when_every_batch_has_an_answer(known):
+    found = Searched([1, 9, 2, 3, 5], [0], [(0, 1, 2, 3)], **{known: [(4,)]})
+    assert sorted(found.scored) == [1, 2, 3]
+    assert found.over == (0,)
 
 
 def test_where_nothing_at_all_is_scored_the_search_ends_after_twenty_requests():
