@@ -40,6 +40,8 @@ class Mending:
 
     def landed(self, batch: Batch) -> None:
         """The batch was scored."""
+        terms = self._job.terms
+        terms.bounds.accepted(terms.model_id, inputs=len(batch.members), body_bytes=len(batch.body))
         if self._isolation is not None:
             self._put_back(self._isolation.scored(batch.members), batch)
 

@@ -110,6 +110,31 @@ def test_a_text_over_a_learned_bound_still_goes_alone():
     assert list(batches(made)) == [(0, 1), (1, 2), (2, 3)]
 
 
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_text_that_is_refused_alone_shows_no_bound(status):
+    bounds = LearnedBounds()
+    bounds.refused(MODEL, refusal("too many inputs", status=status), inputs=1, body_bytes=100)
+    assert not bounds.learned
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_one_text_at_fault_leaves_the_bound_at_what_was_accepted(status):
+    """The halves without it are scored, before or after the other half is refused."""
+    for first in (True, False):
+        bounds, size = LearnedBounds(), 1000
+        bounds.refused(MODEL, refusal("too many inputs", status=status), inputs=size, body_bytes=1000 * size)
+        while size > 1:
+            size //= 2
+            if first:
+                bounds.accepted(MODEL, inputs=size, body_bytes=1000 * size)
+            bounds.refused(MODEL, refusal("too many inputs", status=status), inputs=size, body_bytes=1000 * size)
+            if not first:
+                bounds.accepted(MODEL, inputs=size, body_bytes=1000 * size)
+        texts = [f"{i:0900d}" for i in range(1000)]
+        narrowed = bounds.narrowed(MODEL, load(texts, BatchOptions(max_inputs=1000), HEAD, dedupe=True), HEAD)
+        assert len(list(batches(narrowed))) <= 3
+
+
 def test_halves_by_hand():
     sizes = [10, 10, 10, 90, 1, 1]
     assert halves((0, 1), sizes) == ((0,), (1,))
