@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from rerank_async.errors import RateLimitError, RerankError
+from rerank_async.errors import RateLimitError, RerankError, StatusError
 from rerank_async.exchange import Batch, Channel, exchange
 from rerank_async.job import Job
 from rerank_async.policy.hedging import HedgeModel
 from rerank_async.policy.merging import BatchResult
-from rerank_async.policy.retrying import crowds, throttles
+from rerank_async.policy.retrying import crowds, mendable, throttles
 from rerank_async.runtime.permits import Permit, wake
 from rerank_async.runtime.token_store import Token
 from rerank_async.tally import Tally
@@ -21,7 +21,8 @@ async def race(channel: Channel, batch: Batch, permit: Permit, token: Token, job
     """As `exchange`, with a second copy of the request when the first takes unusually long.
 
     The copy takes a permit only if one is free and nobody waits for it. The first good answer counts, and the other
-    request is cancelled. If one fails, the other is waited for; if both do, the error of the first is raised.
+    request is cancelled. If one fails, the other is waited for, unless it would fail as well; if both do, the error of the
+    later one is raised.
     """
     hedging = job.terms.hedging
     if hedging is None:
@@ -33,8 +34,9 @@ async def race(channel: Channel, batch: Batch, permit: Permit, token: Token, job
     if delay is None:
         return await _observed(channel, batch, permit, token, job, tally, model)
     started_at = channel.clock.now()
+    turn = batch.turn
     first = asyncio.ensure_future(_observed(channel, batch, permit, token, job, tally, model))
-    runners = [first]
+    permits: dict[asyncio.Future[BatchResult], Permit] = {first: permit}
     extra: Permit | None = None
     try:
         await _until(channel, first, delay)
@@ -42,26 +44,45 @@ async def race(channel: Channel, batch: Batch, permit: Permit, token: Token, job
             budget.hedged()
             batch.free += 1
             tally.hedged(channel.clock.now(), batch.number, delay)
+            batch.turn = turn  # whichever wins has it back
             second = asyncio.ensure_future(_observed(channel, batch, extra, token, job, tally, model))
-            runners.append(second)
-            await asyncio.wait(runners, return_when=asyncio.FIRST_COMPLETED)
-            if first.done() and _failed(first):
-                await asyncio.wait(runners)
-            if second.done() and _failed(second):
-                _tell(channel, batch, extra, second)
-            elif second.done() and (not first.done() or _failed(first)):
-                if first.done():
-                    _tell(channel, batch, permit, first)
-                else:
-                    model.observe_loser(size, channel.clock.now() - started_at)
-                return second.result()
+            permits[second] = extra
+            winner = await _winner(channel, batch, permits)
+            if winner is second and not first.done():
+                model.observe_loser(size, channel.clock.now() - started_at)
+            return winner.result()
         return await first
     finally:
         try:
-            await _end(runners)
+            await _end(list(permits))
         finally:
             if extra is not None:
+                batch.turn = None
                 channel.gate.leave(extra)
+
+
+async def _winner(
+    channel: Channel, batch: Batch, permits: Mapping[asyncio.Future[BatchResult], Permit]
+) -> asyncio.Future[BatchResult]:
+    """The copy whose result counts: the first that is good, or that fails in a way that both would, or the last.
+
+    The gate hears at once of a failure that another copy is still waited for, or that does not count.
+    """
+    waiting = set(permits)
+    while True:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        ended = [copy for copy in permits if copy in waiting and copy.done()]
+        waiting.difference_update(ended)
+        counts = next((copy for copy in ended if not _failed(copy)), None)
+        if counts is None and not waiting:
+            counts = ended[0]
+        if counts is None:
+            counts = next((copy for copy in ended if _in_vain(copy)), None)
+        for copy in ended:
+            if copy is not counts:
+                _tell(channel, batch, permits[copy], copy)
+        if counts is not None:
+            return counts
 
 
 async def _observed(
@@ -96,6 +117,11 @@ def _tell(channel: Channel, batch: Batch, permit: Permit, runner: asyncio.Future
         gate.crowded(permit)
     elif crowds(error):
         gate.strained(permit)
+
+
+def _in_vain(runner: asyncio.Future[BatchResult]) -> bool:
+    error = None if runner.cancelled() else runner.exception()
+    return isinstance(error, StatusError) and not mendable(error)
 
 
 def _failed(runner: asyncio.Future[BatchResult]) -> bool:

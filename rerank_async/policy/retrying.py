@@ -127,10 +127,21 @@ def decide(
         return _throttle(error, throttled, throttled_for, options, jitter)
     if isinstance(error, AuthenticationError) and (error.status == 401 or error.code in _TOKEN_CODES):
         return GiveUp() if renewed else NewToken()
-    mendable = isinstance(error, _RETRYABLE) or (isinstance(error, StatusError) and error.status in _RETRYABLE_STATUSES)
-    if not mendable or isinstance(error, _FINAL):
+    if not mendable(error):
         return GiveUp()
     return _retry(error, attempts, refused, elapsed, options, jitter)
+
+
+def mendable(error: RerankError) -> bool:
+    """Whether the same request, sent once more or with a new token, may succeed."""
+    if isinstance(error, RateLimitError):
+        return True
+    if isinstance(error, AuthenticationError) and (error.status == 401 or error.code in _TOKEN_CODES):
+        return True
+    retryable = isinstance(error, _RETRYABLE) or (
+        isinstance(error, StatusError) and error.status in _RETRYABLE_STATUSES
+    )
+    return retryable and not isinstance(error, _FINAL)
 
 
 def _retry(

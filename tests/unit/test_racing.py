@@ -122,7 +122,7 @@ async def test_the_second_fails_and_the_first_wins():
 
 
 @pytest.mark.parametrize(("first", "second"), [(1.0, 2.0), (3.0, 0.1)], ids=["first earlier", "second earlier"])
-async def test_both_fail_and_the_error_is_that_of_the_first(first, second):
+async def test_both_fail_and_the_error_is_that_which_no_copy_escapes(first, second):
     race = Race(bad_after(first, 400, "x", "of the first"), bad_after(second, 500, "x", "of the second"))
     await race.until(3.0)
     error = race.task.exception()
@@ -205,9 +205,40 @@ async def test_a_hedge_that_is_throttled_holds_the_client_and_the_first_goes_on(
 
 async def test_a_first_that_is_throttled_holds_the_client_though_the_second_wins():
     race = Race(lambda _: (1.0, limited(4)), good_after(1.0), rate=8.0)
+    await race.until(1.0)
+    assert race.gate.status().paused == pytest.approx(4.0), "at once, and not when the race is over"
     assert await race.until(1.5)
     await race.over(2, 0)
-    assert race.gate.status().paused == pytest.approx(4.0)
+    assert race.gate.status().paused == pytest.approx(3.5)
+
+
+async def test_a_first_that_is_throttled_is_heard_once_though_the_second_fails_as_well():
+    race = Race(lambda _: (1.0, limited(4)), bad_after(1.0, 503), rate=8.0)
+    await race.until(1.0)
+    paused_until = race.gate.status().paused + race.clock.now()
+    await race.until(1.5)
+    assert type(race.task.exception()) is ServiceError, "the later one"
+    assert race.gate.status().paused + race.clock.now() == pytest.approx(paused_until)
+    race.left_nothing()
+
+
+@pytest.mark.parametrize("answers", [(bad_after(1.0, 404), good_after(9.0)), (good_after(9.0), bad_after(0.5, 404))])
+async def test_what_would_fail_in_either_copy_is_not_waited_for(answers):
+    race = Race(*answers)
+    assert await race.until(1.0)
+    assert race.task.exception().status == 404
+    assert race.wire.cancelled == 1
+    race.left_nothing()
+
+
+async def test_a_retry_that_its_second_copy_answers_has_its_turn_back():
+    race = Race(bad_after(0.1, 500), good_after(9.0), good_after(0.1), retries=RetryOptions(base_delay=0.0))
+    race.service.budget.take(0.0)
+    before = race.service.budget.tokens
+    assert await race.until(0.7)
+    assert (await race.task).stats.hedges == 1
+    assert race.service.budget.tokens == pytest.approx(before + 0.3), "and the deposit of a success"
+    race.left_nothing()
 
 
 async def test_429s_of_both_cost_no_attempt():
