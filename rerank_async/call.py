@@ -200,8 +200,8 @@ class Call:
                 self._work.done.append((batch.members, result))
                 if self._recovery is not None:
                     self._recovery.landed(batch)
-                if self._landed is not None:
-                    self._landed(self._rank([(batch.members, result)], None))
+                if self._landed is not None and (results := self._rank([(batch.members, result)], None)):
+                    self._landed(results)
                 return
             if self._recovery is None:
                 self._recovery = Recovery(channel, job, self._work, self._tally)

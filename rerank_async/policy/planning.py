@@ -16,8 +16,8 @@ from rerank_async.values.options import BatchOptions
 MOST_BYTES_PER_CHARACTER = 6
 # {"text":"..."} and the comma behind it, without the text.
 _WRAPPING_BYTES = 12
-# Behind the head come at most `"inputs":[]` and a top_n with its wrapping.
-_TAIL_BYTES = 80
+# Behind the head come at most `"inputs":[]`, and with their wrapping a top_n and a truncate_input_tokens.
+_TAIL_BYTES = 120
 # A head has no more beside its fields, a top_n included.
 _FRAME_BYTES = 2048
 _STR = frozenset({str})
@@ -143,14 +143,16 @@ def load(
     room = room_in(options.max_bytes, head)
     if room <= 0:
         raise InvalidArgumentError(
-            f"the query alone needs more than BatchOptions.max_bytes = {options.max_bytes}", argument="query"
+            f"a request without any text needs up to {options.max_bytes - room} bytes, {json_size(str(head['query']))} of "
+            f"them for the query: no text fits into BatchOptions.max_bytes = {options.max_bytes}",
+            argument="query",
         )
     sizes = sizes_of(unique)
     for number, size in enumerate(sizes):
         if size > room:
             index = positions[number][0] if positions is not None else number
             raise InvalidArgumentError(
-                f"inputs[{index}] needs a request of {options.max_bytes - room + size} bytes, over "
+                f"inputs[{index}] needs a request of up to {options.max_bytes - room + size} bytes, over "
                 f"BatchOptions.max_bytes = {options.max_bytes}; split the text, or raise max_bytes",
                 argument="inputs",
                 index=index,

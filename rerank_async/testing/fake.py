@@ -257,7 +257,8 @@ class FakeReranker:
             done.append((range(start, stop), self._batch(call, planned, start, stop, created_at)))
             if landed is not None:
                 results = rank(done[-1:], planned.positions, top_n=None, texts=texts)
-                landed(above_threshold(results, call.score_threshold))
+                if above := above_threshold(results, call.score_threshold):
+                    landed(above)
                 await asyncio.sleep(0)
         results = rank(done, planned.positions, top_n=wanted.top_n, texts=texts)
         envelope = merge_envelopes([batch.envelope for _, batch in done]) if done else None

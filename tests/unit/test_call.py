@@ -332,3 +332,39 @@ async def test_cancelled_at_any_moment_nothing_is_left_behind(seed):
     await service.clock.advance(5.0)
     assert last.done(), "the next call gets its permit"
     await asyncio.gather(last, return_exceptions=True)
+
+
+# Sizes
+
+
+async def run_through(service, call):
+    """The sizes of the requests of a call."""
+    before = len(service.wire.seen)
+    task = asyncio.create_task(call.run())
+    while not task.done():
+        await service.clock.advance_to(service.clock.now() + 1.0)
+    await task
+    return [len(seen.texts) for seen in service.wire.seen[before:]]
+
+
+async def test_what_answers_took_decides_of_later_sizes():
+    service = Service(lambda seen: (2.0 + 0.001 * len(seen.texts), good(seen)), most=64)
+    texts = [f"text {number}" for number in range(400)]
+    options = {"adaptive": True, "max_inputs": 1000}
+    first = await run_through(service, service.call(texts, **options))
+    for number in range(40):
+        await run_through(service, service.call(texts[: 1 + number % 2 * 31], **options))
+    assert len(await run_through(service, service.call(texts, **options))) < len(first) / 2, "requests have become dear"
+
+
+async def test_a_bound_that_is_shown_holds_for_what_the_same_call_has_not_cut_yet():
+    def answer(seen):
+        return (
+            1.0,
+            good(seen) if len(seen.texts) <= 50 else bad(400, "invalid_input_argument", "too many inputs: at most 50"),
+        )
+
+    service = Service(answer, most=1)
+    sizes = await run_through(service, service.call(map(str, range(1000)), adaptive=False, max_inputs=100))
+    assert sizes.count(100) == 1, "the first alone was refused"
+    assert sum(sizes) - 100 == 1000

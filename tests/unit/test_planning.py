@@ -255,9 +255,9 @@ def test_batches_by_count(count, most, expected):
 
 def test_batches_by_bytes_by_hand():
     head = head_of("q" * 100)
-    # A text of 88 letters is {"text":"..."} and a comma: 100 bytes. The tail keeps 80 bytes in reserve.
+    # A text of 88 letters is {"text":"..."} and a comma: 100 bytes. The tail keeps 120 bytes in reserve.
     texts = [f"{i:088d}" for i in range(7)]
-    room_for_three = len(codec().dumps(head)) + 80 + 300
+    room_for_three = len(codec().dumps(head)) + 120 + 300
     made = load(texts, BatchOptions(max_bytes=room_for_three), head, dedupe=True)
     assert list(batches(made)) == [(0, 3), (3, 6), (6, 7)]
     assert requests_needed(made) == 3
@@ -294,9 +294,9 @@ def test_no_body_is_over_the_bounds_and_nothing_is_lost(texts, options, query, p
         refused = None
     top_n = parameters.return_options.top_n if parameters.return_options else None
     if refused is not None:
-        # Rightly refused: what it names does not fit by itself, give or take the tail's reserve of 80 bytes.
+        # Rightly refused: what it names does not fit by itself, give or take the tail's reserve of 120 bytes.
         alone = [texts[refused.index]] if refused.index is not None else []
-        assert len(encode_body(head, alone, 1000)) + 80 > options.max_bytes
+        assert len(encode_body(head, alone, 1000)) + 120 > options.max_bytes
         assert "max_bytes" in str(refused)
         return
     cut = list(batches(made))
@@ -319,7 +319,7 @@ def test_taking_from_anywhere_takes_something_and_as_much_as_fits(texts, options
     stop = take(made, start)
     assert start < stop <= len(texts)
     if stop < len(texts) and stop - start < options.max_inputs:
-        assert len(encode_body(head_of(), texts[start : stop + 1], 1000)) + 80 > options.max_bytes, (
+        assert len(encode_body(head_of(), texts[start : stop + 1], 1000)) + 120 > options.max_bytes, (
             "one more would have fitted"
         )
 
@@ -332,9 +332,9 @@ def test_nothing_left_is_taken_as_nothing():
 @pytest.mark.parametrize("dedupe", [True, False])
 def test_a_text_that_is_too_big_alone_is_named_by_its_place_in_the_caller_s_list(dedupe):
     head = head_of()
-    most = len(codec().dumps(head)) + 80 + 112
+    most = len(codec().dumps(head)) + 120 + 112
     load(["a", "a", "b" * 100], BatchOptions(max_bytes=most), head, dedupe=dedupe)
-    with pytest.raises(InvalidArgumentError, match=rf"inputs\[2\] needs a request of {most + 1} bytes") as raised:
+    with pytest.raises(InvalidArgumentError, match=rf"inputs\[2\] needs a request of up to {most + 1} bytes") as raised:
         load(["a", "a", "b" * 101, "c" * 500], BatchOptions(max_bytes=most), head, dedupe=dedupe)
     assert (raised.value.argument, raised.value.index) == ("inputs", 2)
     assert f"max_bytes = {most}" in str(raised.value)

@@ -97,6 +97,15 @@ async def test_the_second_wins_and_the_first_is_cancelled():
     assert race.gate.granted == 2, "two permits, for two requests"
 
 
+async def test_a_first_that_lost_counts_as_slow_in_what_is_learned(monkeypatch):
+    heard = []
+    monkeypatch.setattr(HedgeModel, "observe_loser", lambda _, size, seconds: heard.append((size, seconds)))
+    race = Race(good_after(50.0), good_after(0.2))
+    await race.until(0.7)
+    await race.over(2, 1)
+    assert heard == [(1, pytest.approx(0.7))]
+
+
 async def test_both_answer_in_the_same_moment_and_the_first_counts():
     race = Race(good_after(1.0, model_version="1"), good_after(0.5, model_version="2"))
     await race.until(0.9)
