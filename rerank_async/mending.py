@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rerank_async.errors import InputTooLongError, RequestTooLargeError, RerankError
 from rerank_async.exchange import Batch
 from rerank_async.job import Job
-from rerank_async.policy.bounds import halves
+from rerank_async.policy.bounds import halves, slices
 from rerank_async.policy.overlength import Isolation, failures_of, lengths_of
 from rerank_async.policy.truncating import cut_for_certain, truncated_warning, truncation_of
 from rerank_async.policy.wire import encode_body
@@ -68,10 +68,14 @@ class Mending:
         terms = self._job.terms
         self.dropped(batch)
         terms.bounds.refused(terms.model_id, error, inputs=len(batch.members), body_bytes=len(batch.body))
-        about_bytes = error.status == 413
-        parts = halves(batch.members, self._measured() if about_bytes else [1] * len(self._job.load.texts))
-        if parts is None:
-            return False
+        most = None if error.status == 413 else terms.bounds.inputs(terms.model_id)
+        if most is not None and most < len(batch.members):
+            parts: Sequence[Sequence[int]] = slices(batch.members, most)
+        else:
+            halved = halves(batch.members, self._measured())
+            if halved is None:
+                return False
+            parts = halved
         self._put_back(parts, batch)
         self._work.narrow()
         return True

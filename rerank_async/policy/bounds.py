@@ -30,6 +30,11 @@ def halves(members: Sequence[int], sizes: Sequence[int]) -> tuple[tuple[int, ...
     return tuple(members[:-1]), tuple(members[-1:])
 
 
+def slices(members: Sequence[int], most: int) -> list[tuple[int, ...]]:
+    """A batch that was refused for its number of texts, as batches of ``most`` and a last one with the rest."""
+    return [tuple(members[start : start + most]) for start in range(0, len(members), most)]
+
+
 class LearnedBounds:
     """The bounds that the service showed, for one client, by model.
 
@@ -70,6 +75,10 @@ class LearnedBounds:
             self._inputs[model_id] = max(self._inputs[model_id], most_inputs)
         if model_id in self._bytes:
             self._bytes[model_id] = max(self._bytes[model_id], largest)
+
+    def inputs(self, model_id: str) -> int | None:
+        """The inputs of one request, at most; None: the service has shown no bound."""
+        return self._inputs.get(model_id)
 
     def narrowed(self, model_id: str, load: Load, head: Mapping[str, Any]) -> Load:
         """The load within the learned bounds; the same object if they change nothing.
