@@ -98,7 +98,8 @@ def evaluate(
             query and document.
         runs: TREC runs, or JSON Lines that ``rerank_file`` wrote; at least one. Paths, which are the names too; or, by
             name, paths or scores by query and document.
-        measures: As ir-measures calls them, such as ``"nDCG@10"``, ``"RR@10"``, ``"R@100"`` (recall), ``"AP"``.
+        measures: As ir-measures calls them, such as ``"nDCG@10"``, ``"RR@10"``, ``"R@100"`` (recall), ``"AP"``. A name
+            that is repeated counts once; two names of one measure, such as ``"AP"`` and ``"MAP"``, have the same values.
         permutations: Random ones of the test, at least 1; the same runs always get the same p.
 
     Raises:
@@ -111,7 +112,7 @@ def evaluate(
         raise InvalidArgumentError("runs is empty; at least one is needed", argument="runs")
     if permutations < 1:
         raise InvalidArgumentError(f"permutations must be at least 1, not {permutations}", argument="permutations")
-    parsed = [_measure(name) for name in measures]
+    parsed = {name: _measure(name) for name in measures}
     judged = qrels if isinstance(qrels, Mapping) else read_qrels(os.fspath(qrels))
     if not judged:
         raise SourceError("no query is judged: the qrels are empty")
@@ -120,16 +121,16 @@ def evaluate(
     for name, run in named.items():
         scores = run if isinstance(run, Mapping) else read_results(os.fspath(run))
         missing[name] = sum(query not in scores for query in judged)
-        by_query[name] = _measured(judged, scores, parsed, measures)
+        by_query[name] = _measured(judged, scores, parsed)
     means = {
         name: {measure: sum(values.values()) / len(judged) for measure, values in found.items()}
         for name, found in by_query.items()
     }
     first, *others = named
     comparisons = tuple(
-        _compared(measure, first, other, by_query, permutations) for other in others for measure in measures
+        _compared(measure, first, other, by_query, permutations) for other in others for measure in parsed
     )
-    return Evaluation(len(judged), tuple(measures), means, by_query, comparisons, missing)
+    return Evaluation(len(judged), tuple(parsed), means, by_query, comparisons, missing)
 
 
 def read_results(path: str) -> Run:
@@ -168,19 +169,18 @@ def _measure(name: str) -> Any:
         ) from exc
 
 
-def _measured(qrels: Qrels, run: Run, parsed: Sequence[Any], names: Sequence[str]) -> dict[str, dict[str, float]]:
+def _measured(qrels: Qrels, run: Run, parsed: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     import ir_measures  # noqa: PLC0415 - an extra, which is there: the measures came from it
 
-    found: dict[str, dict[str, float]] = {name: dict.fromkeys(qrels, 0.0) for name in names}
-    name_of_measure = dict(zip(parsed, names, strict=True))
+    by_measure: dict[Any, dict[str, float]] = {measure: dict.fromkeys(qrels, 0.0) for measure in parsed.values()}
     # Of an empty run not every provider of ir-measures gives zeros.
     known = {query: dict(documents) for query, documents in run.items() if query in qrels and documents}
     if known:
         for metric in ir_measures.iter_calc(
-            list(parsed), {query: dict(grades) for query, grades in qrels.items()}, known
+            list(by_measure), {query: dict(grades) for query, grades in qrels.items()}, known
         ):
-            found[name_of_measure[metric.measure]][metric.query_id] = float(metric.value)
-    return found
+            by_measure[metric.measure][metric.query_id] = float(metric.value)
+    return {name: by_measure[measure] for name, measure in parsed.items()}
 
 
 def _compared(

@@ -44,8 +44,8 @@ def evaluate(*, runs: tuple[str, ...], qrels: str, measures: str, shown: int, as
     if as_json:
         write_json(found.to_dict())
         return
-    columns = (Column("run"), *(Column(name, number=True) for name in names))
-    write_rows(columns, [[run, *(f"{found.means[run][name]:.4f}" for name in names)] for run in runs])
+    columns = (Column("run"), *(Column(name, number=True) for name in found.measures))
+    write_rows(columns, [[run, *(f"{found.means[run][name]:.4f}" for name in found.measures)] for run in runs])
     for run in runs[1:]:
         compared = [each for each in found.comparisons if each.run == run]
         write_rows(
