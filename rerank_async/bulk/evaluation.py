@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from rerank_async.bulk.errors import SourceError
-from rerank_async.bulk.lines import json_object, name_of, numbered_lines
+from rerank_async.bulk.lines import STANDARD_INPUT, json_object, name_of, numbered_lines
 from rerank_async.bulk.runs import read_qrels, read_scores
 from rerank_async.bulk.significance import PERMUTATIONS, randomisation_test
 from rerank_async.errors import InvalidArgumentError
@@ -97,13 +98,13 @@ def evaluate(
         qrels: A file, as TREC (``qid 0 docid grade``) or BEIR (``query-id corpus-id score``) write it; or grades by
             query and document.
         runs: TREC runs, or JSON Lines that ``rerank_file`` wrote; at least one. Paths, which are the names too; or, by
-            name, paths or scores by query and document.
+            name, paths or scores by query and document. One of all files may be ``-``, standard input.
         measures: As ir-measures calls them, such as ``"nDCG@10"``, ``"RR@10"``, ``"R@100"`` (recall), ``"AP"``. A name
             that is repeated counts once; two names of one measure, such as ``"AP"`` and ``"MAP"``, have the same values.
         permutations: Random ones of the test, at least 1; the same runs always get the same p.
 
     Raises:
-        InvalidArgumentError: A measure is unknown, or there is no run.
+        InvalidArgumentError: A measure is unknown, there is no run, or two files are standard input.
         SourceError: A file cannot be read, or nothing is judged.
         ImportError: The extra ``eval`` is not installed.
     """
@@ -112,6 +113,8 @@ def evaluate(
         raise InvalidArgumentError("runs is empty; at least one is needed", argument="runs")
     if permutations < 1:
         raise InvalidArgumentError(f"permutations must be at least 1, not {permutations}", argument="permutations")
+    if [qrels, *named.values()].count(STANDARD_INPUT) > 1:
+        raise InvalidArgumentError("standard input can be read as one file only; name the other ones", argument="runs")
     parsed = {name: _measure(name) for name in measures}
     judged = qrels if isinstance(qrels, Mapping) else read_qrels(os.fspath(qrels))
     if not judged:
@@ -134,16 +137,18 @@ def evaluate(
 
 
 def read_results(path: str) -> Run:
-    """Scores by query and document, of a TREC run or of JSON Lines that ``rerank_file`` wrote.
+    """Scores by query and document, of a TREC run or of JSON Lines that ``rerank_file`` wrote; ``-``: standard input.
 
     Raises:
         SourceError: It cannot be read, or is neither.
     """
-    first = next(numbered_lines(path), (0, b""))[1]
-    if not first.lstrip().startswith(b"{"):
-        return read_scores(path)
+    lines = numbered_lines(path)
+    first = next(lines, (0, b""))  # read once: a pipe gives no line twice
+    lines = chain([first], lines)
+    if not first[1].lstrip().startswith(b"{"):
+        return read_scores(name_of(path), lines)
     found: dict[str, dict[str, float]] = {}
-    for number, line in numbered_lines(path):
+    for number, line in lines:
         try:
             value = json_object(line, "'id' and 'results'")
             results = value["results"]
