@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+from support import codecs
 from support.bulk_jobs import by_id, lines, queries, ranked, write_jsonl
 from support.clients import client_for, client_tasks
 from support.clock import FakeClock
@@ -183,6 +184,20 @@ async def test_a_plan_counts_what_a_job_sends(server, source, out):
         assert server.counts.rerank == 0
         summary = await rerank_file(client, source, out, depth=2)
     assert (plan.queries, plan.inputs, plan.requests) == (20, 40, summary.requests)
+
+
+@pytest.mark.parametrize("name", codecs.NAMES)
+async def test_half_of_a_surrogate_pair_fails_its_line_alone_under_either_codec(server, tmp_path, out, name):
+    good = queries(2)
+    source = write_jsonl(tmp_path / "q.jsonl", [good[0], {"id": "\ud800", "query": "q", "inputs": ["a"]}, good[1]])
+    with codecs.use_codec(name):
+        async with client_for(server) as client:
+            summary = await rerank_file(client, source, out)
+            assert (summary.done, summary.failed) == (2, 1)
+            assert (await rerank_file(client, source, out, resume=True)).complete
+    (failed,) = lines(out.with_name("ranked.jsonl.failed.jsonl"))
+    assert (failed["line"], failed["code"]) == (2, "bad_line")
+    assert by_id(lines(out)) == {value["id"]: ranked(value) for value in good}
 
 
 # Outages

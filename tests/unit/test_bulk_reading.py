@@ -107,6 +107,31 @@ def test_a_bad_line_is_an_item_that_says_what_and_where(tmp_path, value, words):
         raise bad.error
 
 
+@pytest.mark.parametrize("name", codecs.NAMES)
+@pytest.mark.parametrize(
+    "line",
+    [
+        rb'{"id": "\ud800", "query": "q", "inputs": []}',
+        rb'{"id": 1, "query": "\uDFFF", "inputs": []}',
+        rb'{"id": 1, "query": "q", "inputs": ["a\uD83Db"]}',
+        rb'{"id": 1, "query": "q", "inputs": [{"id": "\udc00\ud800", "text": "a"}]}',
+        rb'{"id": 1, "query": "q", "inputs": [], "more": {"\ud800": 1}}',
+    ],
+    ids=["id", "query", "text", "name", "ignored"],
+)
+def test_half_of_a_surrogate_pair_is_a_bad_line_under_either_codec(tmp_path, name, line):
+    whole = rb'{"id": "\ud83d\ude00", "query": "\\ud800", "inputs": []}'
+    with codecs.use_codec(name):
+        first, bad, last = read(tmp_path, whole + b"\n", line + b"\n", whole + b"\n")
+    assert type(bad) is BadItem
+    assert bad.id is None
+    assert str(bad.error).endswith("line 2: " + HALF)
+    assert (first.id, last.query) == ("\N{GRINNING FACE}", r"\ud800")
+
+
+HALF = "JSON that the quick parser refuses, such as half of a surrogate pair or a number that is none"
+
+
 # Runs
 
 

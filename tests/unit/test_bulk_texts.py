@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import codecs
 
 from rerank_async.bulk import index
 from rerank_async.bulk.errors import OutputError, SourceError
@@ -70,6 +71,14 @@ def test_lines_of_every_kind(tmp_path, kind, content, name, text):
     texts = opened(tmp_path, content, kind)
     assert texts.fetch([name]) == [text]
     texts.close()
+
+
+@pytest.mark.parametrize("codec", codecs.NAMES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("line", [rb'{"_id": "\ud800", "text": "x"}', rb'{"_id": "b", "text": "\udfff"}'])
+def test_half_of_a_surrogate_pair_is_named_with_its_line_under_either_codec(tmp_path, codec, kind, line):
+    with codecs.use_codec(codec), pytest.raises(SourceError, match=r"line 2: JSON that .* half of a surrogate pair"):
+        opened(tmp_path, b'{"_id": "a", "text": "x"}\n' + line + b"\n", kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
