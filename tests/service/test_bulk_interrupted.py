@@ -2,10 +2,12 @@
 
 import asyncio
 import errno
+import os
 import random
 import shlex
 import signal
 import subprocess
+import sys
 
 import pytest
 from support import commands
@@ -244,6 +246,33 @@ async def test_a_full_disk_ends_the_job_with_its_own_code_and_the_job_goes_on_wh
             assert again.code == 0
         assert "No space left on device; make room or choose another place" in ran.err
         assert content(out) == right
+
+
+FULL_SCRATCH = """
+import sqlite3, sys
+from support.bulk_jobs import small_databases
+sqlite3.connect = small_databases(sqlite3.connect)
+from rerank_async.cli import main
+sys.exit(main())
+"""
+
+
+async def test_no_room_for_temporary_files_ends_the_job_likewise(tmp_path, source, form):
+    out, options = form
+    args = ("bulk", str(source), "-o", str(out), *FAST, *options)
+    async with service() as server:
+        right = await undisturbed(source, out, options, server)
+        by_hand = (commands.sys.executable, "-c", FULL_SCRATCH)
+        ran = await commands.run(
+            *args, server=server, command=by_hand, SQLITE_TMPDIR=str(tmp_path), PYTHONPATH=os.pathsep.join(sys.path)
+        )
+        assert ran.code == Exit.UNWRITTEN
+        words = f"cannot write the temporary files for the ids that were read in {tmp_path}: database or disk is full"
+        assert words in one_sentence(ran)
+        assert "name another folder in SQLITE_TMPDIR, then give the same command again, with --resume" in ran.err
+        ran = await commands.run(*args, "--resume", server=server)
+        assert (ran.code, content(out)) == (0, right)
+        assert len(server.seen) <= 2 * COUNT + IN_FLIGHT
 
 
 # Beside the journal
