@@ -103,14 +103,15 @@ def digest_of(path: str) -> str:
 
 
 def loads(line: bytes) -> Any:
-    """A line as JSON. Half of a surrogate pair, which is no text and cannot be written, is refused by either codec.
+    """A line as JSON, the same under either codec: half of a surrogate pair and NaN are refused.
 
     Raises:
         ValueError: It is none.
     """
     value = codec().loads(line)
-    if b"\\ud" in line or b"\\uD" in line:  # the standard library takes a half
-        json.dumps(value, ensure_ascii=False).encode()
+    if b"\\ud" in line or b"\\uD" in line or b"NaN" in line or b"Infinity" in line:
+        # The standard library reads them, but cannot write them.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     return value
 
 

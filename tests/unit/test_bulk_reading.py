@@ -116,20 +116,22 @@ def test_a_bad_line_is_an_item_that_says_what_and_where(tmp_path, value, words):
         rb'{"id": 1, "query": "q", "inputs": ["a\uD83Db"]}',
         rb'{"id": 1, "query": "q", "inputs": [{"id": "\udc00\ud800", "text": "a"}]}',
         rb'{"id": 1, "query": "q", "inputs": [], "more": {"\ud800": 1}}',
+        rb'{"id": 1, "query": "q", "inputs": [], "more": NaN}',
+        rb'{"id": 1, "query": "q", "inputs": [], "more": -Infinity}',
     ],
-    ids=["id", "query", "text", "name", "ignored"],
+    ids=["id", "query", "text", "name", "ignored", "nan", "infinity"],
 )
-def test_half_of_a_surrogate_pair_is_a_bad_line_under_either_codec(tmp_path, name, line):
-    whole = rb'{"id": "\ud83d\ude00", "query": "\\ud800", "inputs": []}'
+def test_what_only_the_standard_library_reads_is_a_bad_line_under_either_codec(tmp_path, name, line):
+    whole = rb'{"id": "\ud83d\ude00", "query": "\\ud800", "inputs": ["NaN Infinity"]}'
     with codecs.use_codec(name):
         first, bad, last = read(tmp_path, whole + b"\n", line + b"\n", whole + b"\n")
     assert type(bad) is BadItem
     assert bad.id is None
-    assert str(bad.error).endswith("line 2: " + HALF)
+    assert str(bad.error).endswith("line 2: " + REFUSED)
     assert (first.id, last.query) == ("\N{GRINNING FACE}", r"\ud800")
 
 
-HALF = "JSON that the quick parser refuses, such as half of a surrogate pair or a number that is none"
+REFUSED = "JSON that the quick parser refuses, such as half of a surrogate pair or a number that is none"
 
 
 # Runs
