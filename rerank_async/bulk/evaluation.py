@@ -104,7 +104,7 @@ def evaluate(
         permutations: Random ones of the test, at least 1; the same runs always get the same p.
 
     Raises:
-        InvalidArgumentError: A measure is unknown, there is no run, or two files are standard input.
+        InvalidArgumentError: A measure is unknown or cannot be computed, there is no run, or two files are standard input.
         SourceError: A file cannot be read, or nothing is judged.
         ImportError: The extra ``eval`` is not installed.
     """
@@ -181,9 +181,13 @@ def _measured(qrels: Qrels, run: Run, parsed: Mapping[str, Any]) -> dict[str, di
     # Of an empty run not every provider of ir-measures gives zeros.
     known = {query: dict(documents) for query, documents in run.items() if query in qrels and documents}
     if known:
-        for metric in ir_measures.iter_calc(
-            list(by_measure), {query: dict(grades) for query, grades in qrels.items()}, known
-        ):
+        grades = {query: dict(of_query) for query, of_query in qrels.items()}
+        try:
+            evaluator = ir_measures.evaluator(list(by_measure), grades)
+        except ValueError as exc:
+            words = f"measures: ir-measures cannot compute all of {', '.join(parsed)} with what is installed: {exc}"
+            raise InvalidArgumentError(words, argument="measures") from exc
+        for metric in evaluator.iter_calc(known):
             by_measure[metric.measure][metric.query_id] = float(metric.value)
     return {name: by_measure[measure] for name, measure in parsed.items()}
 

@@ -84,6 +84,12 @@ def test_wrong_arguments_are_named(arguments, argument):
     assert caught.value.argument == argument
 
 
+def test_a_measure_that_nothing_installed_computes_is_a_wrong_argument():
+    with pytest.raises(InvalidArgumentError, match=r"cannot compute all of AP, RBP\(p=0.8\) .*: Unsupported") as caught:
+        evaluate(QRELS, {"run": GOOD}, measures=["AP", "RBP(p=0.8)"])
+    assert caught.value.argument == "measures"
+
+
 def test_without_judgements_there_is_nothing_to_say():
     with pytest.raises(SourceError, match="no query is judged"):
         evaluate({}, {"run": GOOD})
