@@ -25,7 +25,7 @@ import ir_measures
 import Stemmer
 
 from rerank_async import AsyncRerank, LimitOptions
-from rerank_async.bulk.runs import read_scores
+from rerank_async.bulk.evaluation import read_results
 from rerank_async.server import MiniLMScorer, Server, serve
 
 DEPTH = 100
@@ -117,7 +117,7 @@ async def rerank(collection: Collection, run: Run, folder: Path) -> tuple[Run, i
         await asyncio.gather(*(one(query, text) for query, text in collection.queries.items()))
         with tempfile.TemporaryDirectory() as name:
             means = await by_command_line(collection, run, folder, Path(name), server)
-            through = read_scores(str(Path(name) / "reranked.run"))
+            through = read_results(str(Path(name) / "reranked.run"))
     await scorer.close()
     differing += sum(list(through[query].items()) != list(found.items()) for query, found in direct_run.items())
     return reranked, differing, means

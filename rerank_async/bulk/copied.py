@@ -11,6 +11,7 @@ from typing import Any
 from rerank_async.bulk.documents import documents_of, stands_twice
 from rerank_async.bulk.errors import OutputError
 from rerank_async.bulk.lines import digest_of
+from rerank_async.bulk.scratch import AGAIN, scratch_folder
 from rerank_async.bulk.texts import Texts, found_of
 
 _AT_ONCE = 500  # names in one query; SQLite takes 999 in its oldest versions that Python accepts
@@ -87,7 +88,10 @@ def copy_texts(path: str, copy: Path, stamp: str, check: Callable[[], object]) -
             connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
             connection.execute("COMMIT")
     except sqlite3.Error as exc:
-        raise OutputError(f"cannot write a copy of {path} in {copy.parent}: {exc}") from exc
+        raise OutputError(
+            f"cannot write the copy of {path} in {copy.parent}, or its temporary files in {scratch_folder()}: {exc}; "
+            f"make room there, or name another folder in SQLITE_TMPDIR for the latter, {AGAIN}"
+        ) from exc
 
 
 def _rows(path: str, check: Callable[[], object]) -> Iterator[tuple[Any, ...]]:

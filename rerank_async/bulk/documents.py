@@ -8,8 +8,7 @@ from itertools import repeat
 from operator import itemgetter
 
 from rerank_async.bulk.errors import SourceError
-from rerank_async.bulk.lines import decoded, json_object, kind_of, numbered_lines
-from rerank_async.policy.json_codec import codec
+from rerank_async.bulk.lines import decoded, json_object, kind_of, loads, numbered_lines
 
 _id_of, _text_of = itemgetter("_id"), itemgetter("text")
 
@@ -36,7 +35,7 @@ class JsonLayout(Layout):
     def one(self, line: bytes) -> tuple[str, str]:
         """As the base class says."""
         try:
-            value = codec().loads(line)
+            value = loads(line)
             document, text, title = value.get("_id"), value["text"], value.get("title")
             if type(document) is str and type(text) is str:
                 if not title:
@@ -50,7 +49,7 @@ class JsonLayout(Layout):
     def texts(self, lines: Sequence[bytes], ids: Sequence[str]) -> list[str] | None:
         """As the base class says."""
         try:
-            values = codec().loads(b"[%b]" % b",".join(lines))
+            values = loads(b"[%b]" % b",".join(lines))
             if list(map(_id_of, values)) != ids:
                 return None
             found = list(map(_text_of, values))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from rerank_async.bulk.errors import SourceError
-from rerank_async.bulk.lines import json_object, name_of, numbered_lines
+from rerank_async.bulk.lines import STANDARD_INPUT, json_object, name_of, numbered_lines
 from rerank_async.bulk.runs import read_qrels, read_scores
 from rerank_async.bulk.significance import PERMUTATIONS, randomisation_test
 from rerank_async.errors import InvalidArgumentError
@@ -97,12 +98,13 @@ def evaluate(
         qrels: A file, as TREC (``qid 0 docid grade``) or BEIR (``query-id corpus-id score``) write it; or grades by
             query and document.
         runs: TREC runs, or JSON Lines that ``rerank_file`` wrote; at least one. Paths, which are the names too; or, by
-            name, paths or scores by query and document.
-        measures: As ir-measures calls them, such as ``"nDCG@10"``, ``"RR@10"``, ``"R@100"`` (recall), ``"AP"``.
+            name, paths or scores by query and document. One of all files may be ``-``, standard input.
+        measures: As ir-measures calls them, such as ``"nDCG@10"``, ``"RR@10"``, ``"R@100"`` (recall), ``"AP"``. A name
+            that is repeated counts once; two names of one measure, such as ``"AP"`` and ``"MAP"``, have the same values.
         permutations: Random ones of the test, at least 1; the same runs always get the same p.
 
     Raises:
-        InvalidArgumentError: A measure is unknown, or there is no run.
+        InvalidArgumentError: A measure is unknown or cannot be computed, there is no run, or two files are standard input.
         SourceError: A file cannot be read, or nothing is judged.
         ImportError: The extra ``eval`` is not installed.
     """
@@ -111,7 +113,9 @@ def evaluate(
         raise InvalidArgumentError("runs is empty; at least one is needed", argument="runs")
     if permutations < 1:
         raise InvalidArgumentError(f"permutations must be at least 1, not {permutations}", argument="permutations")
-    parsed = [_measure(name) for name in measures]
+    if [qrels, *named.values()].count(STANDARD_INPUT) > 1:
+        raise InvalidArgumentError("standard input can be read as one file only; name the other ones", argument="runs")
+    parsed = {name: _measure(name) for name in measures}
     judged = qrels if isinstance(qrels, Mapping) else read_qrels(os.fspath(qrels))
     if not judged:
         raise SourceError("no query is judged: the qrels are empty")
@@ -120,29 +124,31 @@ def evaluate(
     for name, run in named.items():
         scores = run if isinstance(run, Mapping) else read_results(os.fspath(run))
         missing[name] = sum(query not in scores for query in judged)
-        by_query[name] = _measured(judged, scores, parsed, measures)
+        by_query[name] = _measured(judged, scores, parsed)
     means = {
         name: {measure: sum(values.values()) / len(judged) for measure, values in found.items()}
         for name, found in by_query.items()
     }
     first, *others = named
     comparisons = tuple(
-        _compared(measure, first, other, by_query, permutations) for other in others for measure in measures
+        _compared(measure, first, other, by_query, permutations) for other in others for measure in parsed
     )
-    return Evaluation(len(judged), tuple(measures), means, by_query, comparisons, missing)
+    return Evaluation(len(judged), tuple(parsed), means, by_query, comparisons, missing)
 
 
 def read_results(path: str) -> Run:
-    """Scores by query and document, of a TREC run or of JSON Lines that ``rerank_file`` wrote.
+    """Scores by query and document, of a TREC run or of JSON Lines that ``rerank_file`` wrote; ``-``: standard input.
 
     Raises:
         SourceError: It cannot be read, or is neither.
     """
-    first = next(numbered_lines(path), (0, b""))[1]
-    if not first.lstrip().startswith(b"{"):
-        return read_scores(path)
+    lines = numbered_lines(path)
+    first = next(lines, (0, b""))  # read once: a pipe gives no line twice
+    lines = chain([first], lines)
+    if not first[1].lstrip().startswith(b"{"):
+        return read_scores(name_of(path), lines)
     found: dict[str, dict[str, float]] = {}
-    for number, line in numbered_lines(path):
+    for number, line in lines:
         try:
             value = json_object(line, "'id' and 'results'")
             results = value["results"]
@@ -168,19 +174,22 @@ def _measure(name: str) -> Any:
         ) from exc
 
 
-def _measured(qrels: Qrels, run: Run, parsed: Sequence[Any], names: Sequence[str]) -> dict[str, dict[str, float]]:
+def _measured(qrels: Qrels, run: Run, parsed: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     import ir_measures  # noqa: PLC0415 - an extra, which is there: the measures came from it
 
-    found: dict[str, dict[str, float]] = {name: dict.fromkeys(qrels, 0.0) for name in names}
-    name_of_measure = dict(zip(parsed, names, strict=True))
+    by_measure: dict[Any, dict[str, float]] = {measure: dict.fromkeys(qrels, 0.0) for measure in parsed.values()}
     # Of an empty run not every provider of ir-measures gives zeros.
     known = {query: dict(documents) for query, documents in run.items() if query in qrels and documents}
     if known:
-        for metric in ir_measures.iter_calc(
-            list(parsed), {query: dict(grades) for query, grades in qrels.items()}, known
-        ):
-            found[name_of_measure[metric.measure]][metric.query_id] = float(metric.value)
-    return found
+        grades = {query: dict(of_query) for query, of_query in qrels.items()}
+        try:
+            evaluator = ir_measures.evaluator(list(by_measure), grades)
+        except ValueError as exc:
+            words = f"measures: ir-measures cannot compute all of {', '.join(parsed)} with what is installed: {exc}"
+            raise InvalidArgumentError(words, argument="measures") from exc
+        for metric in evaluator.iter_calc(known):
+            by_measure[metric.measure][metric.query_id] = float(metric.value)
+    return {name: by_measure[measure] for name, measure in parsed.items()}
 
 
 def _compared(

@@ -24,6 +24,7 @@ from zlib import crc32
 from rerank_async.bulk.documents import layout_of, stands_twice
 from rerank_async.bulk.errors import OutputError, SourceError
 from rerank_async.bulk.lines import digest_of
+from rerank_async.bulk.scratch import AGAIN, no_scratch
 from rerank_async.bulk.texts import LackingError, Texts
 
 _HEAD_BYTES = 4096
@@ -169,8 +170,12 @@ def build(path: str, index: Path, stamp: str, check: Callable[[], object]) -> No
             head = {"stamp": stamp, "sha256": digest, "slots": slots, "bytes": file.tell()}
             file.seek(0)
             file.write(json.dumps(head).encode().ljust(_HEAD_BYTES - 1) + b"\n")
-    except (sqlite3.Error, OSError) as exc:
-        raise OutputError(f"cannot write the index of {path} in {index.parent}: {exc}") from exc
+    except sqlite3.Error as exc:
+        raise no_scratch(f"the index of {path}", exc) from exc
+    except OSError as exc:
+        raise OutputError(
+            f"cannot write the index of {path} in {index.parent}: {exc.strerror or exc}; make room there, {AGAIN}"
+        ) from exc
 
 
 def _write_table(file: BinaryIO, rows: Iterator[tuple[int, int, int]], slots: int) -> None:

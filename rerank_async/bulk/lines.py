@@ -102,6 +102,19 @@ def digest_of(path: str) -> str:
         raise SourceError(f"cannot read {path}: {exc.strerror}") from exc
 
 
+def loads(line: bytes) -> Any:
+    """A line as JSON, the same under either codec: half of a surrogate pair and NaN are refused.
+
+    Raises:
+        ValueError: It is none.
+    """
+    value = codec().loads(line)
+    if b"\\ud" in line or b"\\uD" in line or b"NaN" in line or b"Infinity" in line:
+        # The standard library reads them, but cannot write them.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    return value
+
+
 def json_object(line: bytes, needed: str) -> dict[str, Any]:
     """A line as a JSON object.
 
@@ -113,7 +126,7 @@ def json_object(line: bytes, needed: str) -> dict[str, Any]:
         ValueError: It is none; the message says what it is, without where.
     """
     try:
-        value = codec().loads(line)
+        value = loads(line)
     except ValueError:
         raise ValueError(_what_is_wrong(line)) from None
     if type(value) is not dict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from operator import gt, itemgetter
 from typing import NamedTuple
@@ -90,22 +90,26 @@ def read_run_items(
         yield Item(at, rows.line, query_id, query, texts, documents)
 
 
-def read_scores(path: str) -> dict[str, dict[str, float]]:
+def read_scores(name: str, lines: Iterable[tuple[int, bytes]]) -> dict[str, dict[str, float]]:
     """A whole run: scores by query and document.
 
+    Args:
+        name: The file, for messages.
+        lines: As `numbered_lines` gives them; the rows of a query may stand in several places.
+
     Raises:
-        SourceError: It cannot be read, or a row is not one of a run.
+        SourceError: It cannot be read, a row is not one of a run, or a query has a document twice.
     """
     found: dict[str, dict[str, float]] = {}
-    name = name_of(path)
-    for rows in read_groups(path):
-        ids, _, scores = _columns(name, rows)
-        query = rows.query.decode()
+    for number, line in lines:
+        try:
+            query, document, _, score = _row(line)
+        except ValueError as exc:
+            raise SourceError(f"{name}, line {number}: {exc}") from None
         of_query = found.setdefault(query, {})
-        before = len(of_query)
-        of_query.update(zip(ids, scores, strict=True))
-        if len(of_query) < before + len(ids):
-            raise SourceError(f"{name}, line {rows.line} or behind it: query {query} has a document twice")
+        if document in of_query:
+            raise SourceError(f"{name}, line {number}: query {query} has the document {document} twice")
+        of_query[document] = score
     return found
 
 
@@ -226,7 +230,7 @@ def _columns_row_by_row(name: str, rows: Rows) -> tuple[list[str], list[str], li
         if not line.strip():
             continue
         try:
-            document, rank, score = _row(line)
+            _, document, rank, score = _row(line)
         except ValueError as exc:
             raise BadItemError(f"{name}, line {number}: {exc}", line=number) from None
         documents.append(document)
@@ -235,7 +239,7 @@ def _columns_row_by_row(name: str, rows: Rows) -> tuple[list[str], list[str], li
     return documents, ranks, scores
 
 
-def _row(line: bytes) -> tuple[str, str, float]:
+def _row(line: bytes) -> tuple[str, str, str, float]:
     fields = decoded(line).split()
     if len(fields) != _COLUMNS:
         raise ValueError(f"{len(fields)} fields where 'qid Q0 docid rank score tag' has {_COLUMNS}")
@@ -245,7 +249,7 @@ def _row(line: bytes) -> tuple[str, str, float]:
         raise ValueError("the score is no number; 'qid Q0 docid rank score tag' is needed") from None
     if math.isnan(score):
         raise ValueError("the score is NaN, which has no place in a ranking")
-    return fields[2], fields[3], score
+    return fields[0], fields[2], fields[3], score
 
 
 def _looked_up(

@@ -21,8 +21,9 @@ _SHOWN = 5
 def evaluate(*, runs: tuple[str, ...], qrels: str, measures: str, shown: int, as_json: bool) -> None:
     """Measure each RUN against judgements, and compare each further RUN with the first.
 
-    A RUN is a TREC run, or JSON Lines that `bulk` wrote with ids. A query that a run lacks counts as 0. p is that of a
-    paired randomisation test: how often chance alone would make a difference as large. Needs the extra 'eval'.
+    A RUN is a TREC run, or JSON Lines that `bulk` wrote with ids; `-` is standard input. A query that a run lacks counts
+    as 0. p is that of a paired randomisation test: how often chance alone would make a difference as large. Needs the
+    extra 'eval'.
 
     \b
     rerank-async eval --qrels qrels.tsv bm25.run reranked.run
@@ -44,8 +45,8 @@ def evaluate(*, runs: tuple[str, ...], qrels: str, measures: str, shown: int, as
     if as_json:
         write_json(found.to_dict())
         return
-    columns = (Column("run"), *(Column(name, number=True) for name in names))
-    write_rows(columns, [[run, *(f"{found.means[run][name]:.4f}" for name in names)] for run in runs])
+    columns = (Column("run"), *(Column(name, number=True) for name in found.measures))
+    write_rows(columns, [[run, *(f"{found.means[run][name]:.4f}" for name in found.measures)] for run in runs])
     for run in runs[1:]:
         compared = [each for each in found.comparisons if each.run == run]
         write_rows(

@@ -385,33 +385,3 @@ async def test_eval_measures_runs_and_compares_them(server, collection):
     assert rest[0][2:] == ["0.2500", "3", "0", "0"], "3 signs can be set in 8 ways, 2 of them as extreme"
     body = json.loads((await commands.run(*map(str, args), "--json", "--measures", "RR@10")).out)
     assert body["by_query"][str(collection / "first.run")]["RR@10"] == {"q0": 0.125, "q1": 1 / 7, "q2": 1 / 6}
-
-
-@pytest.mark.parametrize(
-    ("args", "words"),
-    [
-        (("a.run", "a.run"), "named twice"),
-        (("a.run", "--measures", "best@3"), "'best@3' is not one that ir-measures knows"),
-        (("absent.run",), "cannot read absent.run"),
-        (("bad.run",), "line 1: 2 fields where"),
-    ],
-    ids=["twice", "measure", "absent", "bad"],
-)
-async def test_eval_says_what_is_wrong(tmp_path, monkeypatch, args, words):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.run").write_text("q Q0 d 1 1 t\n")
-    (tmp_path / "bad.run").write_text("q d\n")
-    (tmp_path / "qrels").write_text("q 0 d 1\n")
-    ran = await commands.run("eval", "--qrels", "qrels", *args)
-    assert ran.code == Exit.USAGE
-    assert words in one_sentence(ran)
-
-
-async def test_eval_without_the_extra_says_what_to_install(tmp_path):
-    (tmp_path / "a.run").write_text("q Q0 d 1 1 t\n")
-    (tmp_path / "qrels").write_text("q 0 d 1\n")
-    code = "import sys; sys.modules['ir_measures'] = None; from rerank_async.cli import main; sys.exit(main())"
-    args = ("eval", "--qrels", str(tmp_path / "qrels"), str(tmp_path / "a.run"))
-    ran = await commands.run(*args, command=(commands.sys.executable, "-c", code))
-    assert ran.code == Exit.USAGE
-    assert "pip install 'rerank_async[eval]'" in one_sentence(ran)

@@ -10,7 +10,8 @@ import Stemmer
 from ir_measures import nDCG
 from support import commands
 
-from rerank_async.bulk.runs import read_qrels, read_scores
+from rerank_async.bulk.evaluation import read_results
+from rerank_async.bulk.runs import read_qrels
 from rerank_async.server import MiniLMScorer, serve
 
 FOLDER = Path(__file__).parents[1] / "collection"
@@ -80,7 +81,7 @@ async def test_bm25_reranked_through_the_command_line_is_the_direct_ranking_quer
         )
     assert ran.code == 0, ran.err
     right = direct(scorer, candidates)
-    found = read_scores(str(out))
+    found = read_results(str(out))
     assert {query: list(documents.items()) for query, documents in found.items()} == {
         query: list(documents.items()) for query, documents in right.items()
     }

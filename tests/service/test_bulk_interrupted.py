@@ -2,10 +2,12 @@
 
 import asyncio
 import errno
+import os
 import random
 import shlex
 import signal
 import subprocess
+import sys
 
 import pytest
 from support import commands
@@ -44,12 +46,12 @@ def ordered(out):
     return b'"ordered": true' in out.with_name(f"{out.name}.test").read_bytes()
 
 
-async def undisturbed(source, out, options, server):
-    """The content that an undisturbed run gives."""
+async def undisturbed(source, out, options, server, code=0):
+    """The content that an undisturbed run gives, which ends with this exit code."""
     apart = out.with_name("undisturbed") / out.name
     apart.parent.mkdir(exist_ok=True)
     ran = await commands.run("bulk", str(source), "-o", str(apart), *FAST, *options, server=server)
-    assert ran.code == 0, ran.err
+    assert ran.code == code, ran.err
     for each in (out, apart):
         each.with_name(f"{each.name}.test").write_text('"ordered": true' if "--ordered" in options else "")
     return content(apart)
@@ -194,6 +196,54 @@ async def test_a_service_that_is_gone_for_too_long_stops_the_job_and_fails_no_qu
         assert (ran.code, content(out)) == (0, right)
 
 
+async def test_a_source_that_changed_since_is_refused_and_the_job_goes_on_with_the_first_one(source, form):
+    out, options = form
+    killer = Killer()
+    again = ("bulk", str(source), "-o", str(out), *FAST, "--resume", *options)
+    async with service(killer) as server:
+        right = await undisturbed(source, out, options, server)
+        ran = await killer.run(server, source, out, *options, after=COUNT // 2)
+        assert ran.code == -signal.SIGKILL
+        then, kept, sent = source.read_bytes(), everything(out), len(server.seen)
+        write_jsonl(source, queries(COUNT, seed=2))
+        ran = await commands.run(*again, server=server)
+        assert ran.code == Exit.USAGE
+        assert "the source has changed since the job began" in one_sentence(ran)
+        assert (everything(out), len(server.seen)) == (kept, sent)
+        source.write_bytes(then)
+        ran = await commands.run(*again, server=server)
+        assert (ran.code, content(out)) == (0, right)
+        assert len(server.seen) <= sent + COUNT // 2 + IN_FLIGHT
+        assert leftovers(out.parent) == []
+
+
+def everything(out):
+    """What a job has left, by name."""
+    return {path.name: path.read_bytes() for path in out.parent.glob(f"{out.name}*")}
+
+
+async def test_a_bad_line_stops_the_job_if_asked_to_and_is_listed_when_it_goes_on(source, form):
+    out, options = form
+    rows = source.read_bytes().splitlines(keepends=True)
+    source.write_bytes(b"".join([*rows[:200], b'{"id": "torn", "query": "mar\n', *rows[200:]]))
+    words = f"{source}, line 201: not JSON at character 25: Unterminated string"
+    args = ("bulk", str(source), "-o", str(out), *FAST, *options)
+    async with service() as server:
+        right = await undisturbed(source, out, options, server, code=Exit.SOME_FAILED)
+        ran = await commands.run(*args, "--on-error", "stop", server=server)
+        assert ran.code == Exit.USAGE
+        assert words in ran.err
+        assert "Traceback" not in ran.err
+        ran = await commands.run(*args, "--on-error", "stop", "--resume", server=server)
+        assert (ran.code, len(server.seen)) == (Exit.USAGE, COUNT + 200), "what is finished is not sent again"
+        ran = await commands.run(*args, "--resume", server=server)
+        assert (ran.code, content(out)) == (Exit.SOME_FAILED, right)
+        assert len(server.seen) == 2 * COUNT
+        (failed,) = lines(out.with_name(f"{out.name}.failed.jsonl"))
+        assert (failed["line"], failed["code"]) == (201, "bad_line")
+        assert words in failed["message"]
+
+
 # A full disk
 
 FULL = f"""
@@ -244,6 +294,33 @@ async def test_a_full_disk_ends_the_job_with_its_own_code_and_the_job_goes_on_wh
             assert again.code == 0
         assert "No space left on device; make room or choose another place" in ran.err
         assert content(out) == right
+
+
+FULL_SCRATCH = """
+import sqlite3, sys
+from support.bulk_jobs import small_databases
+sqlite3.connect = small_databases(sqlite3.connect)
+from rerank_async.cli import main
+sys.exit(main())
+"""
+
+
+async def test_no_room_for_temporary_files_ends_the_job_likewise(tmp_path, source, form):
+    out, options = form
+    args = ("bulk", str(source), "-o", str(out), *FAST, *options)
+    async with service() as server:
+        right = await undisturbed(source, out, options, server)
+        by_hand = (commands.sys.executable, "-c", FULL_SCRATCH)
+        ran = await commands.run(
+            *args, server=server, command=by_hand, SQLITE_TMPDIR=str(tmp_path), PYTHONPATH=os.pathsep.join(sys.path)
+        )
+        assert ran.code == Exit.UNWRITTEN
+        words = f"cannot write the temporary files for the ids that were read in {tmp_path}: database or disk is full"
+        assert words in one_sentence(ran)
+        assert "name another folder in SQLITE_TMPDIR, then give the same command again, with --resume" in ran.err
+        ran = await commands.run(*args, "--resume", server=server)
+        assert (ran.code, content(out)) == (0, right)
+        assert len(server.seen) <= 2 * COUNT + IN_FLIGHT
 
 
 # Beside the journal

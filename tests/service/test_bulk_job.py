@@ -5,12 +5,13 @@ import io
 import json
 
 import pytest
+from support import codecs
 from support.bulk_jobs import by_id, lines, queries, ranked, write_jsonl
 from support.clients import client_for, client_tasks
 from support.clock import FakeClock
 from support.services import honest, refusal, service
 
-from rerank_async import LimitOptions, Merged, RetryOptions, Sent, errors
+from rerank_async import Answered, LimitOptions, Merged, RetryOptions, Sent, errors
 from rerank_async.bulk import (
     JobError,
     JobStoppedError,
@@ -183,6 +184,56 @@ async def test_a_plan_counts_what_a_job_sends(server, source, out):
         assert server.counts.rerank == 0
         summary = await rerank_file(client, source, out, depth=2)
     assert (plan.queries, plan.inputs, plan.requests) == (20, 40, summary.requests)
+
+
+@pytest.mark.parametrize("rate", [2.0, 8.0, 20.0])
+async def test_a_plan_takes_as_long_as_the_job(tmp_path, out, monkeypatch, rate):
+    clock, sent, answered = FakeClock(), [], []
+    monkeypatch.setattr("rerank_async.api_client.MonotonicClock", lambda: clock)
+    source = write_jsonl(
+        tmp_path / "q.jsonl",
+        [
+            *queries(75),
+            {"id": "same", "query": "a", "inputs": ["x", "y"] * 1250},
+            {"id": "many", "query": "a", "inputs": [f"text {number}" for number in range(1001)]},
+            {"id": "none", "query": "a", "inputs": []},
+            *({**value, "id": f"again-{value['id']}"} for value in queries(22)),
+        ],
+    )
+
+    def watch(event):
+        if isinstance(event, Sent):
+            sent.append(clock.now())
+        elif isinstance(event, Answered):
+            answered.append(clock.now())
+
+    async with service() as server, client_for(server, limits=LimitOptions(requests_per_second=rate)) as client:
+        plan = await plan_file(client, source)
+        began = clock.now()
+        running = asyncio.create_task(_awaited(rerank_file(client, source, out, observer=watch)))
+        while not running.done():
+            await asyncio.sleep(0)
+            if clock.pending and len(sent) == len(answered):  # the next request waits for the limit
+                clock.stall(clock.pending[0] - clock.now())
+                clock.run_due()
+        summary = await running
+    assert plan.requests == summary.requests == len(sent) == 75 + 1 + 2 + 22
+    assert plan.seconds == pytest.approx(sent[-1] - began, rel=0.1)
+    assert plan.seconds == pytest.approx((100 - rate) / rate, rel=0.1), "a burst of one second, then one by one"
+
+
+@pytest.mark.parametrize("name", codecs.NAMES)
+async def test_half_of_a_surrogate_pair_fails_its_line_alone_under_either_codec(server, tmp_path, out, name):
+    good = queries(2)
+    source = write_jsonl(tmp_path / "q.jsonl", [good[0], {"id": "\ud800", "query": "q", "inputs": ["a"]}, good[1]])
+    with codecs.use_codec(name):
+        async with client_for(server) as client:
+            summary = await rerank_file(client, source, out)
+            assert (summary.done, summary.failed) == (2, 1)
+            assert (await rerank_file(client, source, out, resume=True)).complete
+    (failed,) = lines(out.with_name("ranked.jsonl.failed.jsonl"))
+    assert (failed["line"], failed["code"]) == (2, "bad_line")
+    assert by_id(lines(out)) == {value["id"]: ranked(value) for value in good}
 
 
 # Outages

@@ -1,4 +1,4 @@
-"""Sources for bulk jobs, the ranking that a scorer alone gives them, and the command that runs them."""
+"""Sources for bulk jobs, the ranking that a scorer alone gives them, and a disk that is full for SQLite."""
 
 import json
 import random
@@ -49,3 +49,16 @@ def lines(path):
 
 def by_id(values):
     return {value["id"]: value for value in values}
+
+
+def small_databases(connect):
+    """SQLite's ``connect``, but there is room for two kilobytes only."""
+
+    def small(*args, **more):
+        connection = connect(*args, **more)
+        connection.execute("PRAGMA page_size = 512")
+        connection.execute("PRAGMA max_page_count = 4")
+        connection.execute("PRAGMA temp.max_page_count = 4")
+        return connection
+
+    return small

@@ -34,6 +34,15 @@ def test_the_comparison_lists_wins_and_losses_by_size():
     assert found.difference == pytest.approx(-0.5)
 
 
+def test_two_names_of_one_measure_have_the_same_values_and_a_repeated_name_counts_once():
+    found = evaluate(QRELS, {"bad": BAD, "good": GOOD}, measures=["AP", "RR@10", "MAP", "AP", "MRR@10"])
+    assert found.measures == ("AP", "RR@10", "MAP", "MRR@10")
+    means = {measure: pytest.approx(0.5) for measure in found.measures}
+    assert found.means == {"bad": means, "good": dict.fromkeys(found.measures, 1.0)}
+    assert [each.measure for each in found.comparisons] == list(found.measures)
+    assert [each.difference for each in found.comparisons] == [pytest.approx(0.5)] * 4
+
+
 def test_queries_that_nobody_judged_do_not_count():
     found = evaluate(QRELS, {"run": GOOD | {"q9": {"z": 1.0}}}, measures=["AP"])
     assert found.means["run"]["AP"] == 1.0
@@ -73,6 +82,12 @@ def test_wrong_arguments_are_named(arguments, argument):
     with pytest.raises(InvalidArgumentError) as caught:
         evaluate(QRELS, **({"runs": {"run": GOOD}} | arguments))
     assert caught.value.argument == argument
+
+
+def test_a_measure_that_nothing_installed_computes_is_a_wrong_argument():
+    with pytest.raises(InvalidArgumentError, match=r"cannot compute all of AP, RBP\(p=0.8\) .*: Unsupported") as caught:
+        evaluate(QRELS, {"run": GOOD}, measures=["AP", "RBP(p=0.8)"])
+    assert caught.value.argument == "measures"
 
 
 def test_without_judgements_there_is_nothing_to_say():

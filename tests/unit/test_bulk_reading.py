@@ -14,7 +14,7 @@ from rerank_async.bulk.errors import SourceError
 from rerank_async.bulk.items import BadItem, Item, read_jsonl
 from rerank_async.bulk.lines import numbered_lines
 from rerank_async.bulk.lookup import open_texts
-from rerank_async.bulk.runs import read_groups, read_qrels, read_run_items, read_scores
+from rerank_async.bulk.runs import _columns, read_groups, read_qrels, read_run_items, read_scores
 
 
 def file(folder, content, name="file"):
@@ -107,6 +107,33 @@ def test_a_bad_line_is_an_item_that_says_what_and_where(tmp_path, value, words):
         raise bad.error
 
 
+@pytest.mark.parametrize("name", codecs.NAMES)
+@pytest.mark.parametrize(
+    "line",
+    [
+        rb'{"id": "\ud800", "query": "q", "inputs": []}',
+        rb'{"id": 1, "query": "\uDFFF", "inputs": []}',
+        rb'{"id": 1, "query": "q", "inputs": ["a\uD83Db"]}',
+        rb'{"id": 1, "query": "q", "inputs": [{"id": "\udc00\ud800", "text": "a"}]}',
+        rb'{"id": 1, "query": "q", "inputs": [], "more": {"\ud800": 1}}',
+        rb'{"id": 1, "query": "q", "inputs": [], "more": NaN}',
+        rb'{"id": 1, "query": "q", "inputs": [], "more": -Infinity}',
+    ],
+    ids=["id", "query", "text", "name", "ignored", "nan", "infinity"],
+)
+def test_what_only_the_standard_library_reads_is_a_bad_line_under_either_codec(tmp_path, name, line):
+    whole = rb'{"id": "\ud83d\ude00", "query": "\\ud800", "inputs": ["NaN Infinity"]}'
+    with codecs.use_codec(name):
+        first, bad, last = read(tmp_path, whole + b"\n", line + b"\n", whole + b"\n")
+    assert type(bad) is BadItem
+    assert bad.id is None
+    assert str(bad.error).endswith("line 2: " + REFUSED)
+    assert (first.id, last.query) == ("\N{GRINNING FACE}", r"\ud800")
+
+
+REFUSED = "JSON that the quick parser refuses, such as half of a surrogate pair or a number that is none"
+
+
 # Runs
 
 
@@ -131,7 +158,7 @@ def test_a_run_is_read_as_it_was_written_wherever_blocks_end(tmp_path_factory, r
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rerank_async.bulk.runs._BLOCK", block)
         groups = list(read_groups(path))
-        scores = read_scores(path)
+        scores = read_scores(path, numbered_lines(path))
     assert [group.query.decode() for group in groups] == list(run)
     assert b"".join(group.content for group in groups) == Path(path).read_bytes()
     assert scores == run
@@ -215,24 +242,38 @@ def test_bad_judgements_name_their_line(tmp_path, line):
         read_qrels(file(tmp_path, b"q1 0 d1 1\n" + line))
 
 
+def scores_of(folder, content):
+    """The scores of a run, as a whole and query by query."""
+    path = file(folder, content)
+    return read_scores(path, numbered_lines(path))
+
+
+def columns_of(folder, content):
+    """The same, as a job reads them."""
+    path = file(folder, content)
+    found = ((rows.query.decode(), _columns(path, rows)) for rows in read_groups(path))
+    return {query: dict(zip(documents, scores, strict=True)) for query, (documents, _, scores) in found}
+
+
 def test_scores_of_a_run_with_a_document_twice_are_refused(tmp_path):
-    with pytest.raises(SourceError, match="query q has a document twice"):
-        read_scores(file(tmp_path, b"q Q0 a 1 2 t\nq Q0 a 2 1 t\n"))
-    assert math.isinf(read_scores(file(tmp_path, b"q Q0 a 1 inf t\n"))["q"]["a"])
+    with pytest.raises(SourceError, match="line 3: query q has the document a twice"):
+        scores_of(tmp_path, b"q Q0 a 1 2 t\np Q0 a 1 1 t\nq Q0 a 2 1 t\n")
 
 
+@pytest.mark.parametrize("read_scores", [scores_of, columns_of])
 @pytest.mark.parametrize("name", codecs.NAMES)
-def test_a_score_is_what_python_reads_as_a_number(tmp_path, name):
+def test_a_score_is_what_python_reads_as_a_number(tmp_path, name, read_scores):
     good = ["3", "-0.0", "+1.5", ".5", "5.", "1e3", "1E-3", "1_0", "01", "9007199254740993", "1e400", "-inf", "1" * 400]
     with codecs.use_codec(name):
         for score in good:
-            found = read_scores(file(tmp_path, f"q Q0 a 1 2 t\nq Q0 b 2 {score} t\n".encode()))
+            found = read_scores(tmp_path, f"q Q0 a 1 2 t\nq Q0 b 2 {score} t\n".encode())
             assert [repr(each) for each in found["q"].values()] == ["2.0", repr(float(score))]
         for score in ('"5"', "true", "null", "1,2", "[1]", "{}", "0x1", "1]", "--1"):
             with pytest.raises(SourceError, match="line 2: the score is no number"):
-                read_scores(file(tmp_path, f"q Q0 a 1 2 t\nq Q0 b 2 {score} t\n".encode()))
+                read_scores(tmp_path, f"q Q0 a 1 2 t\nq Q0 b 2 {score} t\n".encode())
         with pytest.raises(SourceError, match="line 1: the score is no number"):
-            read_scores(file(tmp_path, b"q Q0 a 1 [1 t\nq Q0 b 2 2] t\n"))
+            read_scores(tmp_path, b"q Q0 a 1 [1 t\nq Q0 b 2 2] t\n")
+        assert math.isinf(read_scores(tmp_path, b"q Q0 a 1 inf t\n")["q"]["a"])
 
 
 def test_a_run_looks_its_texts_up(tmp_path):

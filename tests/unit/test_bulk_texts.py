@@ -3,12 +3,15 @@
 import gzip
 import json
 import os
+import sqlite3
 import stat
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import codecs
+from support.bulk_jobs import small_databases
 
 from rerank_async.bulk import index
 from rerank_async.bulk.errors import OutputError, SourceError
@@ -70,6 +73,14 @@ def test_lines_of_every_kind(tmp_path, kind, content, name, text):
     texts = opened(tmp_path, content, kind)
     assert texts.fetch([name]) == [text]
     texts.close()
+
+
+@pytest.mark.parametrize("codec", codecs.NAMES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("line", [rb'{"_id": "\ud800", "text": "x"}', rb'{"_id": "b", "text": "\udfff"}'])
+def test_half_of_a_surrogate_pair_is_named_with_its_line_under_either_codec(tmp_path, codec, kind, line):
+    with codecs.use_codec(codec), pytest.raises(SourceError, match=r"line 2: JSON that .* half of a surrogate pair"):
+        opened(tmp_path, b'{"_id": "a", "text": "x"}\n' + line + b"\n", kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -167,8 +178,25 @@ def test_building_ends_where_it_is_asked_to(tmp_path):
 
 def test_an_index_for_which_there_is_no_room_is_an_output_that_cannot_be_written(tmp_path):
     (tmp_path / "corpus").write_bytes(b"a\tx\n")
-    with pytest.raises(OutputError, match="cannot write the index"):
+    words = (
+        "cannot write the index of .*/corpus in .*/no: No such file or directory; make room there, then give the same"
+    )
+    with pytest.raises(OutputError, match=words):
         index.build(str(tmp_path / "corpus"), tmp_path / "no" / "index", "stamp", lambda: None)
+
+
+@pytest.mark.parametrize(("kind", "what"), [("disk", "index"), ("compressed", "copy")])
+def test_temporary_files_for_which_there_is_no_room_are_named_with_their_folder(tmp_path, monkeypatch, kind, what):
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setenv("SQLITE_TMPDIR", str(folder))
+    monkeypatch.setattr("sqlite3.connect", small_databases(sqlite3.connect))
+    with pytest.raises(OutputError) as caught:
+        opened(tmp_path, b"".join(b"n%d\tx\n" % number for number in range(5000)), kind)
+    assert f"the {what} of {tmp_path}/corpus" in str(caught.value)
+    assert f"in {folder}: database or disk is full; make room there, or name another folder" in str(caught.value)
+    assert "then give the same command again" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir() if "rerank-index" in path.name] == []
 
 
 @pytest.mark.parametrize(("path", "words"), [("-", "standard input does not allow"), ("absent", "cannot read absent")])
