@@ -19,6 +19,9 @@ STANDARD_INPUT = "-"
 MOST_BYTES = 2**28
 """The longest line that is read. Over it, a file is not made of lines, and would fill the memory."""
 
+_READ_BUT_NOT_WRITTEN = (b"\\ud", b"\\uD", b"NaN", b"Infinity")
+"""How the standard library may come to a value that it cannot write again."""
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -108,9 +111,9 @@ def loads(line: bytes) -> Any:
     Raises:
         ValueError: It is none.
     """
-    value = codec().loads(line)
-    if b"\\ud" in line or b"\\uD" in line or b"NaN" in line or b"Infinity" in line:
-        # The standard library reads them, but cannot write them.
+    library = codec()
+    value = library.loads(line)
+    if not library.strict and any(map(line.__contains__, _READ_BUT_NOT_WRITTEN)):
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     return value
 

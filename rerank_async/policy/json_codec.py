@@ -15,11 +15,13 @@ class Codec(NamedTuple):
         dumps: A value to UTF-8 bytes, without escapes for letters outside ASCII and without spaces.
         loads: Bytes to a value; raises a ValueError.
         body: A request's body: at least one field, and behind them ``inputs`` with these texts.
+        strict: Whether ``loads`` refuses half of a surrogate pair, NaN and infinities, which UTF-8 and JSON do not have.
     """
 
     dumps: Callable[[Any], bytes]
     loads: Callable[[bytes], Any]
     body: Callable[[Mapping[str, Any], Sequence[str]], bytes]
+    strict: bool
 
 
 _slow = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
@@ -76,12 +78,12 @@ def codec() -> Codec:
     try:
         import orjson  # noqa: PLC0415 - an extra, looked for when it is needed
     except ImportError:
-        return Codec(_dumps, _loads, _body)
+        return Codec(_dumps, _loads, _body, strict=False)
 
     def body(fields: Mapping[str, Any], texts: Sequence[str]) -> bytes:
         return orjson.dumps({**fields, "inputs": [{"text": text} for text in texts]})
 
-    return Codec(orjson.dumps, orjson.loads, body)
+    return Codec(orjson.dumps, orjson.loads, body, strict=True)
 
 
 def json_size(text: str) -> int:
