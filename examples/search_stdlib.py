@@ -12,7 +12,7 @@ from rerank_async.server import ModelUnavailableError, RateLimit, serve
 try:
     from rich import box, console, progress, table
 except ImportError:
-    sys.exit("this example needs: pip install 'rerank_async[cli,local]'")
+    sys.exit("this example needs: pip install '.[cli,local]' in a checkout of rerank_async")
 
 QUESTIONS = """run a coroutine with a timeout; create a temporary directory that is removed afterwards; compress a file;
 parse command line arguments; copy a whole folder to another place; split a shell command into words; find all files

@@ -9,7 +9,7 @@ import attrs
 
 from rerank_async.server.scoring import ModelUnavailableError
 
-INSTALL_HINT = "pip install 'rerank_async[local]'"
+INSTALL_HINT = "pip install '.[local]' in a checkout of rerank_async"
 
 
 @attrs.frozen(kw_only=True)

@@ -322,14 +322,14 @@ async def test_without_the_extra_one_line_says_what_to_install(missing):
     code = f"import sys; sys.modules[{missing!r}] = None; from rerank_async.cli import main; sys.exit(main())"
     ran = await run("--version", command=(sys.executable, "-c", code))
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err == "the command line needs: pip install 'rerank_async[cli]'\n"
+    assert ran.err == "the command line needs the extra 'cli': pip install '.[cli]' in a checkout of rerank_async\n"
 
 
 async def test_without_the_model_local_says_what_to_install():
     code = "import sys; sys.modules['onnxruntime'] = None; from rerank_async.cli import main; sys.exit(main())"
     ran = await run("rank", "q", "-", "--local", command=(sys.executable, "-c", code))
     assert ran.code == Exit.USAGE
-    assert "pip install 'rerank_async[local]'" in one_sentence(ran)
+    assert "pip install '.[local]' in a checkout" in one_sentence(ran)
 
 
 @pytest.mark.parametrize(

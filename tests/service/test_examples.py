@@ -152,5 +152,5 @@ async def test_search_stdlib_says_what_to_install(missing):
     start = f"runpy.run_path({str(FOLDER / 'search_stdlib.py')!r}, run_name='__main__')"
     code, _, err = await run("-c", f"{block}; {start}")
     assert code == 1
-    assert "pip install 'rerank_async[" in err
+    assert "pip install '.[" in err
     assert "Traceback" not in err
