@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from importlib import metadata
+from pathlib import Path
 
 import attrs
 
@@ -27,6 +28,13 @@ class WheelFile:
     version: str
     path: str
     sha256: str
+
+    def is_there(self) -> bool:
+        """Whether the file is installed; its bytes are not looked at."""
+        try:
+            return Path(str(metadata.distribution(self.distribution).locate_file(self.path))).is_file()
+        except metadata.PackageNotFoundError:
+            return False
 
     def read(self) -> bytes:
         """Give the bytes of the file, once they are known to be the right ones.

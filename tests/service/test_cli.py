@@ -484,6 +484,26 @@ async def test_serve_answers_a_client_and_ends_well(number):
     assert err.decode() == "rerank-async: stopped after 1 rerank requests\n"
 
 
+async def test_without_the_extra_serve_suggests_a_model_that_works_and_models_lists_only_that():
+    code = "import sys; sys.modules['onnxruntime'] = None; from rerank_async.cli import main; sys.exit(main())"
+    process, said = await serving(command=(sys.executable, "-c", code))
+    given = exported(said)
+    assert "sentence-transformers/all-minilm-l6-v2 (not available: needs the extra 'local'), lexical\n" in said
+    assert said.splitlines()[-2].endswith(" --model lexical")
+    ran = await run("models", **given)
+    assert [row[0] for row in ran.rows] == ["lexical"]
+    process.send_signal(signal.SIGINT)
+    await process.communicate()
+
+
+async def test_with_the_extra_serve_suggests_the_real_model():
+    process, said = await serving()
+    assert "Models: sentence-transformers/all-minilm-l6-v2, lexical\n" in said
+    assert said.splitlines()[-2].endswith(" --model sentence-transformers/all-minilm-l6-v2")
+    process.send_signal(signal.SIGINT)
+    await process.communicate()
+
+
 async def test_serve_keeps_its_limit_and_brings_its_faults():
     options = ("--limit", "1", "--window", "3600", "--limit-kind", "sliding_window", "--retry-after", "7200")
     process, said = await serving(*options, "--fault", "extra_fields=1")
