@@ -67,7 +67,8 @@ async def lifespan(_: FastAPI) -> AsyncIterator[State]:
 
 async def reranker(request: Request) -> AsyncRerank:
     """The dependency: where the client of a handler comes from."""
-    return request.state.client
+    client: AsyncRerank = request.state.client
+    return client
 
 
 Client = Annotated[AsyncRerank, Depends(reranker)]

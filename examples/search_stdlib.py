@@ -12,7 +12,7 @@ from rerank_async.server import ModelUnavailableError, RateLimit, serve
 try:
     from rich import box, console, progress, table
 except ImportError:
-    sys.exit("this example needs: pip install 'rerank_async[cli,local]'")
+    sys.exit("this example needs: pip install '.[cli,local]' in a checkout of rerank_async")
 
 QUESTIONS = """run a coroutine with a timeout; create a temporary directory that is removed afterwards; compress a file;
 parse command line arguments; copy a whole folder to another place; split a shell command into words; find all files
@@ -41,7 +41,7 @@ async def main() -> None:
     for question, answer in zip(questions, answers, strict=True):
         best = table.Table("score", "passage", title=f"\n{question}", title_justify="left", box=box.SIMPLE_HEAD)
         for result in answer.results:
-            best.add_row(f"{result.score:.3f}", shorten(result.input, 66, placeholder=" ..."))
+            best.add_row(f"{result.score:.3f}", shorten(result.input or "", 66, placeholder=" ..."))
         out.print(best)
     stats = [answer.stats for answer in answers]
     requests, waited = sum(one.requests for one in stats), sum(one.waited for one in stats)

@@ -239,7 +239,7 @@ class AsyncRerank:
 
             async with client.generate_many(requests) as outcomes:
                 async for outcome in outcomes:
-                    if outcome.error is None:
+                    if outcome.response is not None:
                         ...
 
         Args:

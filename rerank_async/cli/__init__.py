@@ -4,7 +4,7 @@ import importlib
 import sys
 
 NEEDED = ("click", "rich")
-HINT = "the command line needs: pip install 'rerank_async[cli]'"
+HINT = "the command line needs the extra 'cli': pip install '.[cli]' in a checkout of rerank_async"
 
 
 def main() -> int:

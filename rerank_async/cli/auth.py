@@ -19,6 +19,7 @@ from rerank_async.auth import GivenToken, ZenApiKey
 from rerank_async.cli.connection import Access, Target, access
 from rerank_async.cli.exits import TABLE, note
 from rerank_async.cli.output import Column, write_json, write_rows
+from rerank_async.cli.wording import for_commands
 from rerank_async.errors import AuthenticationError, DeadlineExceededError, DecodeError, RerankError, StatusError
 from rerank_async.policy.json_codec import codec
 from rerank_async.policy.wire_errors import error_of
@@ -129,7 +130,7 @@ class Findings:
     def fail(self, error: RerankError) -> None:
         """What was being tried has failed; the error itself goes to standard error."""
         self.rows[self.step] = "failed"
-        found: dict[str, Any] = {"step": self.step, "type": type(error).__name__, "message": str(error)}
+        found: dict[str, Any] = {"step": self.step, "type": type(error).__name__, "message": for_commands(str(error))}
         if isinstance(error, StatusError):
             found |= {"status": error.status, "code": error.code, "trace": error.trace}
         self.parts["error"] = found

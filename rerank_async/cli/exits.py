@@ -8,6 +8,7 @@ from enum import IntEnum
 
 import click
 
+from rerank_async.cli.wording import for_commands
 from rerank_async.errors import (
     AuthenticationError,
     BadRequestError,
@@ -63,7 +64,7 @@ _BY_KIND: tuple[tuple[type[RerankError], Exit], ...] = (
     (ClientStateError, Exit.UNEXPECTED),
     (RerankError, Exit.SERVICE),
 )
-# The errors speak of Python arguments; these say the same for a command.
+# What a command can do about it, beside what `for_commands` makes of the message.
 _ON_THE_COMMAND_LINE: tuple[tuple[type[RerankError], str], ...] = (
     (ModelNotSupportedError, "`rerank-async models` lists what there is"),
     (InputTooLongError, "`--truncate N` cuts them"),
@@ -99,7 +100,8 @@ def sentence_of(error: BaseException) -> str:
     if not isinstance(error, InputError | RerankError):
         return f"unexpected {type(error).__name__}: {error} (RERANK_ASYNC_LOG=debug shows where)"
     hint = next((hint for kind, hint in _ON_THE_COMMAND_LINE if isinstance(error, kind)), None)
-    return f"{error} ({hint})" if hint else str(error)
+    message = for_commands(str(error)) if isinstance(error, RerankError) else str(error)
+    return f"{message} ({hint})" if hint else message
 
 
 def report(error: BaseException) -> Exit:

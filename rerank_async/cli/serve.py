@@ -18,9 +18,10 @@ from rerank_async.cli.output import Column, write_rows
 from rerank_async.values.urls import is_loopback
 
 if TYPE_CHECKING:
-    from rerank_async.server import Server
+    from rerank_async.server import Scorer, Server
 
 _KINDS = ("token_bucket", "fixed_window", "sliding_window")
+_UNAVAILABLE = " (not available: needs the extra 'local')"
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what the user asked for, and how to reach it
 
 
@@ -159,7 +160,7 @@ async def _serve(arguments: dict[str, Any], tls_cert: str | None) -> None:
             raise InputError(str(exc)) from exc
         except OSError as exc:
             raise InputError(_no_address(exc, arguments["host"], arguments["port"])) from exc
-        _announce(running, arguments["host"], list(arguments["scorers"]), tls_cert)
+        _announce(running, arguments["host"], arguments["scorers"], tls_cert)
         await stopped.wait()
     throttled = f", {running.counts.throttled} of them answered with a 429" if running.counts.throttled else ""
     note(f"stopped after {running.counts.rerank} rerank requests{throttled}")
@@ -171,10 +172,11 @@ def _no_address(exc: OSError, host: str, port: int) -> str:
     return f"{where}: {reason}; choose another --host or --port (0 is any free one)"
 
 
-def _announce(running: Server, host: str, model_ids: list[str], tls_cert: str | None) -> None:
-    from rerank_async.server import MiniLMScorer
+def _announce(running: Server, host: str, scorers: dict[str, Scorer], tls_cert: str | None) -> None:
+    from rerank_async.server.specs import is_available
 
-    notes = {MiniLMScorer.model_id: " (needs the extra 'local')"}
+    notes = {model_id: "" if is_available(scorer) else _UNAVAILABLE for model_id, scorer in scorers.items()}
+    suggested = next(model_id for model_id, remark in notes.items() if not remark)  # `lexical` always is
     url = running.url.replace(f"//{host}:", f"//{_EVERYWHERE.get(host, host)}:").replace("//[::]:", "//[::1]:")
     if not is_loopback(host):
         how = "" if tls_cert else ", over plain http"
@@ -186,10 +188,10 @@ def _announce(running: Server, host: str, model_ids: list[str], tls_cert: str | 
     }
     lines = (
         f"Serving {running.url}",
-        "Models: " + ", ".join(model_id + notes.get(model_id, "") for model_id in model_ids),
+        "Models: " + ", ".join(model_id + remark for model_id, remark in notes.items()),
         "In another terminal:",
         "  export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in exports.items()),
-        f"  rerank-async rank 'how do I copy a folder' README.md --model {shlex.quote(model_ids[0])}",
+        f"  rerank-async rank 'how do I copy a folder' README.md --model {shlex.quote(suggested)}",
         *_trust(tls_cert),
         "Ctrl-C stops it.",
     )

@@ -24,7 +24,7 @@ from rerank_async.server.record import Arrival, Counts, Visit
 from rerank_async.server.replies import TRACE_HEADER, as_refusal, json_reply, refused
 from rerank_async.server.scoring import ModelOutputError, ModelUnavailableError, OverlengthError
 from rerank_async.server.settings import Settings
-from rerank_async.server.specs import spec_of, specs_page
+from rerank_async.server.specs import is_available, spec_of, specs_page
 from rerank_async.values import contract
 
 _INSTANCE_ID: Final = "00000000-0000-4000-8000-000000000001"
@@ -173,7 +173,9 @@ class SpecsDoor:
     """
 
     def __init__(self, settings: Settings, counts: Counts) -> None:
-        self._specs = [spec_of(model_id, scorer) for model_id, scorer in settings.scorers.items()]
+        self._specs = [
+            spec_of(model_id, scorer) for model_id, scorer in settings.scorers.items() if is_available(scorer)
+        ]
         self._counts = counts
 
     async def handle(self, request: web.Request) -> web.StreamResponse:

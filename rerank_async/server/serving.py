@@ -157,7 +157,7 @@ async def serve(
             over plain HTTP unless there is a certificate.
         port: 0: any free port; see `Server.url`.
         scorers: Model id to scorer. None: ``lexical``, and ``sentence-transformers/all-minilm-l6-v2``, which is loaded
-            when first asked for and needs ``rerank_async[local]``. Scorers given are not closed.
+            when first asked for and needs the extra ``local``. Scorers given are not closed.
         preload: Ids of models to load before the context opens.
         limit: The rate limit of the rerank route; None: no limit and no rate headers.
         latency: Time an answer takes beside the scoring; a number is `Latency.base` in seconds.

@@ -33,6 +33,11 @@ _MAX_LIMIT: Final = 200
 _DEFAULT_LIMIT: Final = 100
 
 
+def is_available(scorer: Scorer) -> bool:
+    """Say whether a model can be loaded here, as far as its scorer knows without loading it."""
+    return bool(getattr(scorer, "available", True))
+
+
 def spec_of(model_id: str, scorer: Scorer) -> dict[str, Any]:
     """Describe a scorer as the service describes a model.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from importlib import metadata
+from pathlib import Path
 
 import attrs
 
 from rerank_async.server.scoring import ModelUnavailableError
 
-INSTALL_HINT = "pip install 'rerank_async[local]'"
+INSTALL_HINT = "pip install '.[local]' in a checkout of rerank_async"
 
 
 @attrs.frozen(kw_only=True)
@@ -27,6 +28,13 @@ class WheelFile:
     version: str
     path: str
     sha256: str
+
+    def is_there(self) -> bool:
+        """Whether the file is installed; its bytes are not looked at."""
+        try:
+            return Path(str(metadata.distribution(self.distribution).locate_file(self.path))).is_file()
+        except metadata.PackageNotFoundError:
+            return False
 
     def read(self) -> bytes:
         """Give the bytes of the file, once they are known to be the right ones.

@@ -220,6 +220,46 @@ async def test_two_where_the_environment_lacks_something(server, without, words)
     assert words in one_sentence(ran)
 
 
+# What only a program could follow: a keyword argument, a class of options, an attribute, a coroutine.
+OF_PYTHON = re.compile(
+    r"\b(?!SSL_CERT_FILE)[A-Za-z_]+=(?!\d|/)(?!\.\.\.)|Options|Timeouts|await|attached|credentials\."
+)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"WATSONX_URL": "https://us-sout.ml.cloud.ibm.com"}, "mean 'https://us-south.ml.cloud.ibm.com'?"),
+        ({"WATSONX_URL": "http://cpd.example.com"}, "Use https://"),
+        ({"WATSONX_URL": "https://cpd.example.com"}, "set WATSONX_USERNAME with WATSONX_PASSWORD or WATSONX_APIKEY"),
+        ({"WATSONX_APIKEY": ""}, "No credentials: set one of WATSONX_APIKEY"),
+        ({"WATSONX_URL": "https://example.com", "HTTPS_PROXY": "socks5://proxy.example:1"}, "or unset it"),
+    ],
+)
+async def test_what_the_environment_lacks_is_said_without_arguments_of_python(server, variables, words):
+    given = {"WATSONX_TOKEN": "t", "WATSONX_APIKEY": ""} if "HTTPS_PROXY" in variables else {}
+    ran = await run(*RANK, server=server, **given | variables)
+    assert ran.code == Exit.USAGE
+    assert words in one_sentence(ran)
+    assert not OF_PYTHON.search(ran.err.replace("Credentials(auth_url=...)", "")), ran.err
+
+
+async def test_what_the_service_answers_is_said_without_arguments_of_python(server):
+    too_long = b"word " * 600
+    unknown = await run(*RANK[:-1], "no/such-model", server=server)
+    long = await run(*RANK, stdin=too_long, server=server)
+    async with serve(faults=[Fault("hang", share=1)]) as hanging:
+        late = await run(*RANK, "--timeout", "0.5", server=hanging)
+    for ran, words in [
+        (unknown, "`rerank-async models` lists what there is"),
+        (long, "Shorten the texts [trace"),
+        (late, "0 of 3 texts were scored by then"),
+    ]:
+        assert ran.code != 0
+        assert words in one_sentence(ran)
+        assert not OF_PYTHON.search(ran.err), ran.err
+
+
 async def test_three_where_the_service_refuses(server):
     bad_key = await run(*RANK, server=server, WATSONX_APIKEY="not-this-key")
     assert bad_key.code == Exit.REFUSED == 3
@@ -322,14 +362,14 @@ async def test_without_the_extra_one_line_says_what_to_install(missing):
     code = f"import sys; sys.modules[{missing!r}] = None; from rerank_async.cli import main; sys.exit(main())"
     ran = await run("--version", command=(sys.executable, "-c", code))
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err == "the command line needs: pip install 'rerank_async[cli]'\n"
+    assert ran.err == "the command line needs the extra 'cli': pip install '.[cli]' in a checkout of rerank_async\n"
 
 
 async def test_without_the_model_local_says_what_to_install():
     code = "import sys; sys.modules['onnxruntime'] = None; from rerank_async.cli import main; sys.exit(main())"
     ran = await run("rank", "q", "-", "--local", command=(sys.executable, "-c", code))
     assert ran.code == Exit.USAGE
-    assert "pip install 'rerank_async[local]'" in one_sentence(ran)
+    assert "pip install '.[local]' in a checkout" in one_sentence(ran)
 
 
 @pytest.mark.parametrize(
@@ -484,6 +524,26 @@ async def test_serve_answers_a_client_and_ends_well(number):
     assert err.decode() == "rerank-async: stopped after 1 rerank requests\n"
 
 
+async def test_without_the_extra_serve_suggests_a_model_that_works_and_models_lists_only_that():
+    code = "import sys; sys.modules['onnxruntime'] = None; from rerank_async.cli import main; sys.exit(main())"
+    process, said = await serving(command=(sys.executable, "-c", code))
+    given = exported(said)
+    assert "sentence-transformers/all-minilm-l6-v2 (not available: needs the extra 'local'), lexical\n" in said
+    assert said.splitlines()[-2].endswith(" --model lexical")
+    ran = await run("models", **given)
+    assert [row[0] for row in ran.rows] == ["lexical"]
+    process.send_signal(signal.SIGINT)
+    await process.communicate()
+
+
+async def test_with_the_extra_serve_suggests_the_real_model():
+    process, said = await serving()
+    assert "Models: sentence-transformers/all-minilm-l6-v2, lexical\n" in said
+    assert said.splitlines()[-2].endswith(" --model sentence-transformers/all-minilm-l6-v2")
+    process.send_signal(signal.SIGINT)
+    await process.communicate()
+
+
 async def test_serve_keeps_its_limit_and_brings_its_faults():
     options = ("--limit", "1", "--window", "3600", "--limit-kind", "sliding_window", "--retry-after", "7200")
     process, said = await serving(*options, "--fault", "extra_fields=1")
@@ -493,7 +553,7 @@ async def test_serve_keeps_its_limit_and_brings_its_faults():
     assert first.code == 0
     assert "the service warns: " in one_sentence(first)
     assert second.code == Exit.SERVICE
-    assert "7200 s" in one_sentence(second)
+    assert "to wait for 7200 s, above the limit of " in one_sentence(second)
     assert b"1 of them answered with a 429" in err
 
 
@@ -516,7 +576,7 @@ async def test_serve_speaks_tls_and_says_how_to_trust_it(tmp_path):
     _, err = await process.communicate()
     assert (trusting.code, trusting.rows[0][3]) == (0, TEXTS[1])
     assert doubting.code == Exit.SERVICE
-    assert "certificate" in one_sentence(doubting)
+    assert "If its CA is your own, set SSL_CERT_FILE=/path/to/ca.pem" in one_sentence(doubting)
     assert err.decode() == "rerank-async: stopped after 1 rerank requests\n"
 
 

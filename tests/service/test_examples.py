@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -110,6 +111,7 @@ async def test_error_handling_meets_each_kind_and_says_what_to_do():
         "wrong project": "PermissionDeniedError",
         "quota": "QuotaExceededError",
         "deadline": "DeadlineExceededError",
+        "redirect": "RedirectError",
         "failing": "ServiceError",
         "server down": "ConnectionFailedError",
     }
@@ -117,6 +119,49 @@ async def test_error_handling_meets_each_kind_and_says_what_to_do():
     advice = re.findall(r"^    do:   (.*)$", out, re.MULTILINE)
     assert len(advice) == len(met)
     assert not any("a bug on our side: the client" in line for line in advice)
+
+
+# A word of the advice that fits the class, for every class there is.
+ADVICE = {
+    "AnswerTooLargeError": "check url",
+    "AuthenticationError": "check the key or token",
+    "BadAnswerError": "check url",
+    "BadRequestError": "look at what is sent",
+    "CertificateError": "do not go on without checking",
+    "ClientClosedError": "the client was closed",
+    "ClientStateError": "the client was closed",
+    "ConnectionFailedError": "tell operations",
+    "DeadlineExceededError": "scored in time",
+    "DecodeError": "check url",
+    "EventLoopError": "two threads use it",
+    "InputTooLongError": "truncate_input_tokens",
+    "IntegrityError": "check url",
+    "InvalidArgumentError": "a bug on our side: look at the arguments",
+    "InvalidTypeError": "a bug on our side: look at the arguments",
+    "ModelNotSupportedError": "pick a model",
+    "NoAnswerError": "tell operations",
+    "OverloadedError": "requests wait already",
+    "PermissionDeniedError": "check project_id",
+    "ProxyError": "the proxy's name and password",
+    "QuotaExceededError": "until the plan has tokens again",
+    "RateLimitError": "send less",
+    "RedirectError": "the service's own address",
+    "RequestTimeoutError": "tell operations",
+    "RequestTooLargeError": "split the longest texts",
+    "RerankError": "look at the message",
+    "ServiceError": "tell operations",
+    "StatusError": "look at what is sent",
+}
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_error_handling_has_the_right_advice_for_every_class(name):
+    what_to_do = runpy.run_path(str(FOLDER / "error_handling.py"))["what_to_do"]
+    advice = what_to_do(getattr(errors, name)("what happened"))
+    assert ADVICE[name] in advice
+    assert "None" not in advice
+    others = set(ADVICE.values()) - {ADVICE[name], "the client was closed", "two threads use it"}
+    assert not [words for words in others if words in advice]
 
 
 async def test_search_stdlib_finds_what_was_asked_for():
@@ -152,5 +197,5 @@ async def test_search_stdlib_says_what_to_install(missing):
     start = f"runpy.run_path({str(FOLDER / 'search_stdlib.py')!r}, run_name='__main__')"
     code, _, err = await run("-c", f"{block}; {start}")
     assert code == 1
-    assert "pip install 'rerank_async[" in err
+    assert "pip install '.[" in err
     assert "Traceback" not in err

@@ -237,7 +237,7 @@ async def test_a_model_whose_extra_is_missing_says_what_to_install(http, monkeyp
     async with serve() as server:
         answer, value = await rerank(http, server, body(model_id=MiniLMScorer.model_id))
     error = is_documented_error(answer, value, 404, "model_not_supported")
-    assert "pip install 'rerank_async[local]'" in error["message"]
+    assert "pip install '.[local]'" in error["message"]
 
 
 class Broken:

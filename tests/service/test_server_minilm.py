@@ -143,7 +143,7 @@ async def test_another_file_than_the_expected_one_is_refused(http, monkeypatch, 
 async def test_a_preload_of_a_model_that_cannot_be_loaded_is_a_python_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     monkeypatch.delitem(sys.modules, "rerank_async.server.encoder", raising=False)
-    with pytest.raises(ModelUnavailableError, match=r"needs tokenizers: pip install 'rerank_async\[local\]'"):
+    with pytest.raises(ModelUnavailableError, match=r"needs tokenizers: pip install '\.\[local\]'"):
         async with serve(preload=[MiniLMScorer.model_id]):
             pytest.fail("the model was loaded")
 

@@ -399,7 +399,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     for module in ("encoder", "network", "cross_encoder"):
         monkeypatch.delitem(sys.modules, f"rerank_async.server.{module}", raising=False)
-    with pytest.raises(ModelUnavailableError, match=r"needs onnxruntime: pip install 'rerank_async\[local\]'"):
+    with pytest.raises(ModelUnavailableError, match=r"needs onnxruntime: pip install '\.\[local\]'"):
         OnnxScorer.load(folder)
 
 

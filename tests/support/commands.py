@@ -60,9 +60,9 @@ def one_sentence(ran):
     return ran.err
 
 
-async def serving(*args):
+async def serving(*args, **more):
     """Starts ``serve`` on a free port; gives the process and what it says until it is ready."""
-    process = await start("serve", "--port", "0", *args)
+    process = await start("serve", "--port", "0", *args, **more)
     said = ""
     while "Ctrl-C" not in said:
         line = await process.stdout.readline()

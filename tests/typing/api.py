@@ -148,6 +148,8 @@ async def handed_out(client: AsyncRerank, now: Iterator[RerankRequest], later: A
                 assert_type(outcome, RerankOutcome)
                 assert_type(outcome.request, RerankRequest)
                 assert_type(outcome.response, RerankResponse | None)
+                if outcome.response is not None:
+                    assert_type(outcome.response, RerankResponse)
                 assert_type(outcome.error, Exception | None)
 
 

