@@ -165,7 +165,7 @@ def _measure(name: str) -> Any:
     try:
         import ir_measures  # noqa: PLC0415 - an extra
     except ImportError as exc:
-        raise ImportError("evaluation needs: pip install 'rerank_async[eval]'", name="ir_measures") from exc
+        raise ImportError("evaluation needs: pip install '.[eval]' in a checkout", name="ir_measures") from exc
     try:
         return ir_measures.parse_measure(name)
     except (NameError, SyntaxError, ValueError, TypeError) as exc:

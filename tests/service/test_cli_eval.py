@@ -57,4 +57,4 @@ async def test_eval_without_the_extra_says_what_to_install(tmp_path):
     args = ("eval", "--qrels", str(tmp_path / "qrels"), str(tmp_path / "a.run"))
     ran = await commands.run(*args, command=(commands.sys.executable, "-c", code))
     assert ran.code == Exit.USAGE
-    assert "pip install 'rerank_async[eval]'" in one_sentence(ran)
+    assert "pip install '.[eval]' in a checkout" in one_sentence(ran)
