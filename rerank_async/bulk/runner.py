@@ -191,7 +191,7 @@ class Runner:
             self._succeeded = True
             self.inputs += len(item.inputs)
             self.tokens += response.input_token_count or 0
-            return QueryDone(item.id, item.line, response, None)
+            return QueryDone(item.id, item.line, response, None, len(item.inputs))
         assert error is not None  # noqa: S101 - one of the two
         judged = verdict(error)
         if self._reason is not None or (judged is not Verdict.QUERY and self.stopping):
@@ -218,7 +218,8 @@ class Runner:
             if self._refused == IN_VAIN:
                 words = (
                     f"the service refused each of the first {IN_VAIN} queries, the last one so: {error}. Put that right, "
-                    "and take them up again with --retry-failed"
+                    "and take them up again with --retry-failed; if it takes other parameters, another model or another "
+                    "source, that is another job, which --overwrite begins anew"
                 )
                 self._stop_for(JobStoppedError(words, reason=error), error)
         return QueryDone(item.id, item.line, None, error)

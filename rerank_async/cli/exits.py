@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from enum import IntEnum
@@ -13,7 +14,6 @@ from rerank_async.errors import (
     BadRequestError,
     ClientStateError,
     DeadlineExceededError,
-    InputTooLongError,
     InvalidArgumentError,
     ModelNotSupportedError,
     PermissionDeniedError,
@@ -66,8 +66,13 @@ _BY_KIND: tuple[tuple[type[RerankError], Exit], ...] = (
 # The errors speak of Python arguments; these say the same for a command.
 _ON_THE_COMMAND_LINE: tuple[tuple[type[RerankError], str], ...] = (
     (ModelNotSupportedError, "`rerank-async models` lists what there is"),
-    (InputTooLongError, "`--truncate N` cuts them"),
     (DeadlineExceededError, "`--timeout` sets the deadline"),
+)
+
+_SPOKEN = (
+    (re.compile(r"set params=\{'truncate_input_tokens': n\}"), "cut them with --truncate N"),
+    (re.compile(r"BatchOptions\.max_bytes = (\d+)"), r"the most of \1"),
+    (re.compile(r", or raise max_bytes"), ""),
 )
 
 
@@ -99,7 +104,15 @@ def sentence_of(error: BaseException) -> str:
     if not isinstance(error, InputError | RerankError):
         return f"unexpected {type(error).__name__}: {error} (RERANK_ASYNC_LOG=debug shows where)"
     hint = next((hint for kind, hint in _ON_THE_COMMAND_LINE if isinstance(error, kind)), None)
-    return f"{error} ({hint})" if hint else str(error)
+    words = spoken(str(error))
+    return f"{words} ({hint})" if hint else words
+
+
+def spoken(words: str) -> str:
+    """What an error of the package says, with a command's options in the place of Python's arguments."""
+    for python, command in _SPOKEN:
+        words = python.sub(command, words)
+    return words
 
 
 def report(error: BaseException) -> Exit:

@@ -292,7 +292,9 @@ async def test_refusals_of_every_query_from_the_first_on_stop_the_job(tmp_path, 
         service(lambda seen: refusal(400, "invalid_input_argument", "Bad project")) as server,
         client_for(server) as client,
     ):
-        with pytest.raises(JobStoppedError, match="refused each of the first 20 queries"):
+        with pytest.raises(
+            JobStoppedError, match=r"refused each of the first 20 queries.*other parameters.*--overwrite"
+        ):
             await rerank_file(client, source, out, max_in_flight=2)
         assert len(server.seen) <= 22
 
