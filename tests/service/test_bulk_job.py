@@ -26,6 +26,8 @@ from rerank_async.bulk import (
 )
 
 ONCE = RetryOptions(max_attempts=1)
+SPENT = RetryOptions(budget=0)
+"""As after many failures: one retry a second, for all queries together, so that none fails for good for a while."""
 
 
 @pytest.fixture
@@ -227,7 +229,7 @@ async def test_the_clients_own_retries_do_not_hide_an_outage(source, out):
     def answer(seen):
         return refusal(503, "unavailable", "Down") if seen.number >= 5 else honest(seen)
 
-    async with service(answer) as server, client_for(server, retries=RetryOptions()) as client, asyncio.timeout(10):
+    async with service(answer) as server, client_for(server, retries=SPENT) as client, asyncio.timeout(10):
         with pytest.raises(JobStoppedError, match="has not answered for 1 s"):
             await rerank_file(client, source, out, max_in_flight=8, max_outage=1, observer=heard.append)
     assert next(event for event in heard if isinstance(event, Outage)).seconds < 0.5
@@ -245,8 +247,8 @@ async def test_after_an_outage_in_the_middle_of_retries_everything_goes_on(sourc
         nonlocal down
         down = down and not isinstance(event, Outage)
 
-    async with service(answer) as server, client_for(server, retries=RetryOptions()) as client, asyncio.timeout(30):
-        summary = await rerank_file(client, source, out, max_in_flight=8, observer=hear)
+    async with service(answer) as server, client_for(server, retries=SPENT) as client, asyncio.timeout(10):
+        summary = await rerank_file(client, source, out, max_in_flight=3, observer=hear)
     assert (summary.done, summary.failed, summary.outages) == (20, 0, 1)
     assert by_id(lines(out)) == {value["id"]: ranked(value) for value in queries(20)}
 
