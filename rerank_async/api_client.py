@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+import attrs
 from yarl import URL
 
 from rerank_async.auth import Flow, asked, choose_flow, notes_on
@@ -216,8 +217,11 @@ class AsyncAPIClient:
             return 0.0
         return max(0.0, self._channel.gate.ready_at(requests - 1) - self._channel.clock.now())
 
-    def channel(self) -> Channel:
+    def channel(self, *, once: bool = False) -> Channel:
         """What calls are made over, bound to the running event loop. For use inside this package.
+
+        Args:
+            once: Whether a request that fails is not sent again.
 
         Raises:
             ClientClosedError: The client is closed.
@@ -228,7 +232,7 @@ class AsyncAPIClient:
         loop = asyncio.get_running_loop()
         if loop is not self._loop or os.getpid() != self._pid:
             self._move_to(loop)
-        return self._channel
+        return attrs.evolve(self._channel, retries=RetryOptions(max_attempts=1)) if once else self._channel
 
     async def warm_up(self) -> None:
         """Gets the token and opens a connection, so that the first call does not wait for them.

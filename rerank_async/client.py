@@ -121,7 +121,7 @@ class AsyncRerank:
         self._batching = checked_batching(batching)
         self._on_failure = checked_on_failure(on_failure)
         self._observer = checked_observer(observer)
-        self._owned, self._waits = api_client is None, True
+        self._owned, self._waits, self._once = api_client is None, True, False
         self._model_id = checked_model(model_id)
         options = {
             "credentials": credentials,
@@ -373,7 +373,7 @@ class AsyncRerank:
         self, job: Job, seconds: float | None, landed: Landed | None = None
     ) -> Coroutine[Any, Any, RerankResponse]:
         """The call, to be awaited; checks at once that the client can be used here."""
-        channel = self._api_client.channel()
+        channel = self._api_client.channel(once=self._once)
         if not job.load.texts:
             return nothing(job)
         if seconds is not None:

@@ -19,3 +19,10 @@ def in_full(client: AsyncRerank) -> AsyncRerank:
     view = client.with_options()
     view._waits = False  # noqa: SLF001 - as above
     return view.with_options(batching=attrs.evolve(batching, adaptive=False, overlength=overlength), on_failure="raise")
+
+
+def once(client: AsyncRerank) -> AsyncRerank:
+    """A view of the client whose requests are sent once: to ask whether the service answers, and to hear that it does not."""
+    view = client.with_options()
+    view._once = True  # noqa: SLF001 - as above
+    return view

@@ -36,12 +36,14 @@ class QueryDone(NamedTuple):
         line: Its line in the source, from 1.
         response: The ranking; None: it failed.
         error: Why; None: it did not fail.
+        inputs: The candidates that were scored, however many results came back; 0: it failed.
     """
 
     id: Id | None
     line: int
     response: RerankResponse | None
     error: Exception | None
+    inputs: int = 0
 
 
 class Outage(NamedTuple):

@@ -174,6 +174,8 @@ class BulkJob(Handout[QueryDone]):
 
     def _hear(self, event: Event) -> None:
         self._counts.hear(event)
+        if self._runner is not None:
+            self._runner.watch.hear(event)
         if self._observer is not None:
             self._tell(event)
 

@@ -7,21 +7,31 @@ from collections.abc import Awaitable, Callable
 
 from rerank_async.bulk.errors import JobStoppedError
 from rerank_async.bulk.events import Outage, OutageOver
+from rerank_async.bulk.pulse import Pulse
 from rerank_async.bulk.verdicts import Verdict, verdict
-from rerank_async.errors import RerankError, StatusError
-from rerank_async.runtime.clock import Clock
+from rerank_async.errors import NoAnswerError, RerankError, StatusError
+from rerank_async.runtime.clock import Clock, Timer
+from rerank_async.values.events import Event
 
 FIRST_PAUSE = 1.0
 """Seconds between the first two questions whether the service answers; doubled each time."""
 LONGEST_PAUSE = 30.0
+SUSPICIOUS = 2.0
+"""Seconds without any answer, from a failure on, after which the service is asked. Where others are answered meanwhile,
+a failure is bad luck."""
+PATIENCE = 5.0
+"""Seconds within which the tiny request has to be answered, or another one."""
+_LEAST = 1.0  # seconds for either, also where the longest outage ends before
 
 
 class Watch:
     """Holds new work back while the service does not answer.
 
-    A query that failed in a way that may pass says little: the service may be down, or choke on this one query. So a
-    tiny request is sent. If it is answered, it was the query; if not, this is an outage, and one tiny request after the
-    other is sent until one is answered.
+    A query that failed in a way that may pass says little: the service may be down, or choke on this one query. Nor
+    does a request that goes again, while others are answered; but the client's own retries may go on for minutes, so
+    where nothing is answered for a moment after one, that is as suspicious. Then a tiny request is sent, once. If it or
+    any other is answered, it was the query; if not, this is an outage, and one tiny request after the other is sent
+    until one is answered. An outage counts from the first failure since the last answer.
 
     Attributes:
         outages: How many there were.
@@ -51,14 +61,34 @@ class Watch:
         self._ask, self._settled, self._tell, self._stop = ask, settled, tell, stop
         self._clock = clock
         self._max_outage = max_outage
-        self._suspected = False
+        self._pulse = Pulse()
+        self._timer: Timer | None = None
+        self._awake = asyncio.Event()
+        self._last: RerankError | None = None
+        self._suspected = self._closed = False
         self._task: asyncio.Task[None] | None = None
         self.outages = 0
         self.clear = asyncio.Event()
         self.clear.set()
 
-    def suspect(self) -> None:
-        """A query failed in a way that may pass."""
+    def hear(self, event: Event) -> None:
+        """Takes an event of the client."""
+        pulse = self._pulse
+        since, answers = pulse.failing_since, pulse.answers
+        pulse.hear(event, self._clock.now())
+        if pulse.answers != answers:
+            self._awake.set()
+        if pulse.failing_since != since:
+            self._cancel_timer()
+            if pulse.failing_since is not None:
+                due_at = pulse.failing_since + min(SUSPICIOUS, max(_LEAST, self._max_outage))
+                self._timer = self._clock.call_at(due_at, self.suspect)
+
+    def suspect(self, error: RerankError | None = None) -> None:
+        """A query failed in a way that may pass, with this error; or nothing is answered any more."""
+        if self._closed:
+            return
+        self._last = error or self._last
         self._suspected = True
         if self._task is None or self._task.done():
             self.clear.clear()
@@ -66,6 +96,8 @@ class Watch:
 
     async def aclose(self) -> None:
         """Ends the waiting. Harmless when repeated."""
+        self._closed = True
+        self._cancel_timer()
         self.clear.set()
         if self._task is not None and not self._task.done():
             self._task.cancel()
@@ -85,10 +117,11 @@ class Watch:
 
     async def _until_answered(self) -> bool | None:
         """Waits until the service answers; whether that was an outage. None: the job has to end."""
-        began = self._clock.now()
+        failing_since = self._pulse.failing_since
+        began = self._clock.now() if failing_since is None else failing_since
         pause = FIRST_PAUSE
         outage = False
-        while (error := await self._failure()) is not None:
+        while (error := await self._failure(began + self._max_outage)) is not None:
             if verdict(error) is Verdict.JOB:
                 self._stop(JobStoppedError(f"the job stops: {error}", reason=error))
                 return None
@@ -102,16 +135,52 @@ class Watch:
                 self._stop(JobStoppedError(words, reason=error))
                 return None
             self._tell(Outage(error, lasted, self._max_outage))
-            await self._clock.sleep(min(max(pause, asked), rest))
+            await self._rest(min(max(pause, asked), rest))
             pause = min(pause * 2, LONGEST_PAUSE)
         if outage:
             self._tell(OutageOver(self._clock.now() - began))
         return outage
 
-    async def _failure(self) -> RerankError | None:
+    async def _failure(self, end: float) -> RerankError | None:
         """What speaks against sending more; None: the service answers, be it that it refuses the tiny request."""
+        answers = self._pulse.answers
+        now = self._clock.now()
+        patience = min(PATIENCE, max(_LEAST, end - now))
+        asking = asyncio.ensure_future(self._ask())
+
+        def give_up() -> None:
+            asking.cancel()
+
+        giving_up = self._clock.call_at(now + patience, give_up)
         try:
-            await self._ask()
-        except RerankError as error:
-            return None if verdict(error) is Verdict.QUERY else error
-        return None
+            await asyncio.wait((asking,))
+        finally:
+            giving_up.cancel()
+            asking.cancel()
+            await asyncio.wait((asking,))
+        if asking.cancelled():
+            error: RerankError = self._last or NoAnswerError(
+                f"no answer to a tiny request within {patience:.2g} s. Check the URL, the network and that the service is up"
+            )
+        else:
+            failure = asking.exception()
+            if failure is None:
+                return None
+            if not isinstance(failure, RerankError):
+                raise failure
+            error = self._last = failure
+        return None if self._pulse.answers != answers or verdict(error) is Verdict.QUERY else error
+
+    async def _rest(self, seconds: float) -> None:
+        """Waits, at most until any request is answered."""
+        self._awake.clear()
+        timer = self._clock.call_at(self._clock.now() + seconds, self._awake.set)
+        try:
+            await self._awake.wait()
+        finally:
+            timer.cancel()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

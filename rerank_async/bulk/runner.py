@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
+from rerank_async.bulk.engine import once
 from rerank_async.bulk.errors import JobStoppedError
 from rerank_async.bulk.events import BulkEvent, QueryDone
 from rerank_async.bulk.items import BadItem, Item
@@ -30,6 +31,7 @@ is what fails."""
 IN_VAIN = 20
 """So many refusals before the first success end the job: it is not the queries that are wrong."""
 
+_SHORT_GRACE = 0.25  # seconds, where the service does not answer: for answers that have come and were not yet kept
 _AHEAD = 4  # how far results in order may run ahead of the query they wait for, in units of max_in_flight
 
 
@@ -93,7 +95,7 @@ class Runner:
             self._ask,
             settled=self._settle,
             tell=tell,
-            stop=self._stop_for,
+            stop=self._stop_at_once,
             clock=clock,
             max_outage=settings.max_outage,
         )
@@ -132,7 +134,7 @@ class Runner:
         if self._reason is not None:
             raise self._reason
 
-    def stop(self) -> None:
+    def stop(self, grace: float = GRACE) -> None:
         """Takes up no more queries, and gives those under way a few seconds."""
         if self.stopping:
             return
@@ -140,7 +142,7 @@ class Runner:
         self.watch.clear.set()
         self._landed.set()
         if self._scope is not None:
-            self._scope.reschedule(asyncio.get_running_loop().time() + GRACE)
+            self._scope.reschedule(asyncio.get_running_loop().time() + grace)
 
     def _many(self) -> RerankMany:
         return self._engine.generate_many(self._wanted(), max_in_flight=self._settings.max_in_flight)
@@ -189,7 +191,7 @@ class Runner:
             self._succeeded = True
             self.inputs += len(item.inputs)
             self.tokens += response.input_token_count or 0
-            return QueryDone(item.id, item.line, response, None)
+            return QueryDone(item.id, item.line, response, None, len(item.inputs))
         assert error is not None  # noqa: S101 - one of the two
         judged = verdict(error)
         if self._reason is not None or (judged is not Verdict.QUERY and self.stopping):
@@ -199,7 +201,7 @@ class Runner:
             return None
         if judged is Verdict.MOMENT:
             self._doubtful.append((item, rounds + 1, error))
-            self.watch.suspect()
+            self.watch.suspect(_ours(error))
             return None
         return self._fail(item, error)
 
@@ -216,7 +218,8 @@ class Runner:
             if self._refused == IN_VAIN:
                 words = (
                     f"the service refused each of the first {IN_VAIN} queries, the last one so: {error}. Put that right, "
-                    "and take them up again with --retry-failed"
+                    "and take them up again with --retry-failed; if it takes other parameters, another model or another "
+                    "source, that is another job, which --overwrite begins anew"
                 )
                 self._stop_for(JobStoppedError(words, reason=error), error)
         return QueryDone(item.id, item.line, None, error)
@@ -237,16 +240,20 @@ class Runner:
             if self._hand is not None:
                 await self._hand(done)
 
-    def _stop_for(self, reason: Exception, cause: Exception | None = None) -> None:
+    def _stop_at_once(self, reason: Exception) -> None:
+        """As `_stop_for`, where what is under way would not be answered."""
+        self._stop_for(reason, grace=_SHORT_GRACE)
+
+    def _stop_for(self, reason: Exception, cause: Exception | None = None, grace: float = GRACE) -> None:
         if self._reason is None:
             if isinstance(reason, JobStoppedError):
                 reason.__cause__ = cause or reason.reason
             self._reason = reason
-        self.stop()
+        self.stop(grace)
 
     async def _ask(self) -> RerankResponse:
         """The tiny request that tells whether the service answers."""
-        return await self._engine.generate("does the service answer", ["yes"])
+        return await once(self._engine).generate("does the service answer", ["yes"])
 
 
 def _ours(error: Exception) -> RerankError | None:

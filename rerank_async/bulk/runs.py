@@ -280,15 +280,31 @@ def _documents(name: str, rows: Rows) -> list[str]:
     """
     documents, ranks, scores = _columns(name, rows)
     if len(set(documents)) < len(documents):
-        again = next(each for place, each in enumerate(documents) if each in documents[:place])
-        words = f"{name}: query {rows.query.decode()} has the document {again} twice"
+        place = next(place for place, each in enumerate(documents) if each in documents[:place])
+        where = f"{name}, line {_line_of(rows, place)}"
+        words = f"{where}: query {rows.query.decode()} has the document {documents[place]} twice"
         raise BadItemError(words, code="duplicate_id", line=rows.line)
     if all(map(gt, scores, scores[1:])):
         return documents
     try:
         order = sorted(zip(map(float.__neg__, scores), map(float, ranks), documents, strict=True), key=_best_first)
     except ValueError:
-        raise BadItemError(
-            f"{name}: query {rows.query.decode()} has scores that tie, and ranks that are no numbers", line=rows.line
-        ) from None
+        place = next(place for place, each in enumerate(ranks) if not _is_number(each))
+        where = f"{name}, line {_line_of(rows, place)}"
+        words = f"{where}: query {rows.query.decode()} has scores that tie, and the rank {ranks[place]!r} is no number"
+        raise BadItemError(words, line=rows.line) from None
     return [document for _, _, document in order]
+
+
+def _line_of(rows: Rows, place: int) -> int:
+    """The line of the row at a place, from 0; blank lines are no rows."""
+    lines = enumerate(rows.content.splitlines(), start=rows.line)
+    return [number for number, line in lines if line.strip()][place]
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 import click
@@ -17,17 +17,19 @@ import click
 from rerank_async.cli.connection import Target, access
 from rerank_async.cli.exits import TABLE, Exit, InputError, note
 from rerank_async.cli.output import leave_pipe, write_json
+from rerank_async.cli.wording import for_commands
 from rerank_async.values.contract import DEFAULT_RATE
 from rerank_async.values.models import RerankModels
 from rerank_async.values.options import LimitOptions
 from rerank_async.values.parameters import RerankParameters, ReturnOptions, as_parameters
 
 if TYPE_CHECKING:
-    from rerank_async.bulk import BulkJob, BulkPlan, Summary
+    from rerank_async.bulk import BulkJob, BulkPlan, JobStoppedError, Summary
     from rerank_async.client import AsyncRerank
 
 _SERVICE_MODEL = RerankModels.MS_MARCO_MINILM_L_12_V2.value
 _LOCAL_MODEL = RerankModels.ALL_MINILM_L6_V2.value
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @attrs.frozen(kw_only=True)
@@ -127,14 +129,18 @@ def bulk(**options: Any) -> None:
     if wish.dry_run:
         _show_plan(asyncio.run(_planned(wish)), wish)
         return
+    for number in _SIGNALS:
+        signal.signal(number, _interrupt)  # until there is a job that heeds them
     try:
-        summary, interrupted = asyncio.run(_ranked(wish))
+        summary, interrupted, stopped = asyncio.run(_ranked(wish))
     except OSError as exc:
         if not isinstance(exc.__cause__, BrokenPipeError):
             raise
         leave_pipe()  # whoever reads standard output has seen enough
         return
     _show_summary(summary, wish)
+    if stopped is not None:
+        raise stopped
     if interrupted:
         raise click.exceptions.Exit(Exit.INTERRUPTED)
     if summary.failed:
@@ -214,23 +220,31 @@ async def _planned(wish: Wish) -> BulkPlan:
         return await plan_file(client, wish.source, **wish.files)
 
 
-async def _ranked(wish: Wish) -> tuple[Summary, bool]:
-    from rerank_async.bulk import rerank_file
+async def _ranked(wish: Wish) -> tuple[Summary, bool, JobStoppedError | None]:
+    """What was done, whether somebody stopped the job, and why the service did."""
+    from rerank_async.bulk import JobStoppedError, rerank_file
     from rerank_async.cli.bulk_view import BulkView
 
-    with BulkView() as view:
+    with BulkView(tell_all=wish.output == "-") as view:
         if wish.target.local:
             view.say(f"loading {wish.model}")
         async with access(wish.target, preload=wish.model) as way, _client(wish, way) as client:
             view.watch(client)
             output = sys.stdout.buffer if wish.output == "-" else wish.output
             job = rerank_file(client, wish.source, output, observer=view, **wish.files, **wish.how)
-            interrupted = _heed_signals(job, view)
-            summary = await job
-    return summary, bool(interrupted)
+            interrupted = _heed_signals(job, view, wish)
+            try:
+                await job
+            except JobStoppedError as exc:
+                return job.summary, bool(interrupted), exc
+    return job.summary, bool(interrupted), None
 
 
-def _heed_signals(job: BulkJob, view: Any) -> list[int]:
+def _interrupt(_: int, __: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _heed_signals(job: BulkJob, view: Any, wish: Wish) -> list[int]:
     """The first Ctrl-C or SIGTERM stops the job in order, the second at once: nothing that is finished is lost."""
     received: list[int] = []
 
@@ -238,12 +252,12 @@ def _heed_signals(job: BulkJob, view: Any) -> list[int]:
         received.append(number)
         if len(received) > 1:
             view.stop()
-            note("interrupted again: gone at once")
+            note(f"interrupted again: gone at once; {_way_on(wish)}")
             os._exit(Exit.INTERRUPTED)
         view.say("stopping")
         job.stop()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     return received
 
@@ -252,7 +266,7 @@ def _show_plan(plan: BulkPlan, wish: Wish) -> None:
     from rerank_async.cli.bulk_view import length
 
     for problem in plan.first_problems:
-        note(problem)
+        note(for_commands(problem))
     if plan.problems > len(plan.first_problems):
         note(f"and {plan.problems - len(plan.first_problems)} more queries that cannot be sent")
     if wish.as_json:
@@ -266,22 +280,31 @@ def _show_plan(plan: BulkPlan, wish: Wish) -> None:
     )
 
 
+def _way_on(wish: Wish) -> str:
+    """How a job that was not finished goes on."""
+    if wish.output == "-":
+        return "-o - keeps nothing to resume"
+    if "-" in (wish.source, *(wish.files[name] for name in ("run", "corpus", "queries"))):
+        return "standard input cannot be read again, so nothing can be resumed, and --overwrite begins anew"
+    instead = " in the place of --overwrite" if wish.how["overwrite"] else ""
+    return f"the same command with --resume{instead} goes on"
+
+
 def _show_summary(summary: Summary, wish: Wish) -> None:
     from rerank_async.cli.bulk_view import length
 
     if wish.as_json:
         write_json(summary.to_dict())
     of = "" if summary.queries is None else f" of {summary.queries}"
-    before = f", {summary.resumed} of them before" if summary.resumed else ""
+    before = f" ({summary.resumed} of these before this start)" if summary.resumed else ""
     note(
-        f"{summary.done}{of} queries done{before}, {summary.failed} failed; {summary.inputs} inputs in "
+        f"{summary.done}{of} queries done, {summary.failed} failed{before}; {summary.inputs} inputs in "
         f"{summary.requests} requests ({summary.retries} retries, {summary.throttled} times 429), "
         f"{summary.tokens} tokens, in {length(summary.seconds)}"
     )
     if summary.failures is not None:
         note(f"what failed is in {summary.failures}; the same command with --retry-failed takes it up again")
     if not summary.complete:
-        kept = wish.output != "-"
-        note("stopped: the same command with --resume goes on" if kept else "stopped; -o - keeps nothing to resume")
+        note(f"stopped: {_way_on(wish)}")
     elif wish.output != "-":
         note(f"written: {Path(summary.output)}")

@@ -16,8 +16,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rerank_async.bulk.errors import BadItemError
 from rerank_async.bulk.events import BulkEvent, Outage, OutageOver, QueryDone, Started
 from rerank_async.cli.exits import note
+from rerank_async.cli.wording import for_commands
 from rerank_async.values.events import Answered, Event, Failed, Merged, Queued, Retried, Sent, Throttled
 
 if TYPE_CHECKING:
@@ -29,13 +31,19 @@ _WINDOW = 60.0  # seconds that rates are taken over
 _STEP = 1.0  # seconds between two points of that window
 _PER_SECOND = 4  # pictures of the live view
 _UNSEEN = frozenset({Answered, Failed, Merged, Queued})
-_FAILURES_TOLD = 10  # failures that are told one by one, where there is no file to look them up in
+_FAILURES_TOLD = 10  # failures that are told one by one, where a file lists them all
 
 
 class BulkView:
     """An observer of a job, on standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tell_all: bool = False) -> None:
+        """Shows nothing yet.
+
+        Args:
+            tell_all: Whether every failure is told, because nothing else lists them.
+        """
+        self._failures_told = math.inf if tell_all else _FAILURES_TOLD
         self._phase = "reading the source"
         self._total: int | None = None
         self._before = self._done = self._failed = 0
@@ -77,8 +85,10 @@ class BulkView:
             self._finished(event)
         elif kind is Retried:
             self._retries += 1
+            self._tell_now_and_then(time.monotonic())
         elif kind is Throttled:
             self._throttled += 1
+            self._tell_now_and_then(time.monotonic())
         elif isinstance(event, Started):
             self._started(event)
         elif isinstance(event, Outage):
@@ -119,18 +129,21 @@ class BulkView:
     def _finished(self, event: QueryDone) -> None:
         if event.response is None:
             self._failed += 1
-            if self._failed <= _FAILURES_TOLD:
-                self._tell(f"failed: {event.error}")
+            if self._failed <= self._failures_told:
+                self._tell(f"failed: {_failure(event)}")
         else:
             self._done += 1
-            self._inputs += len(event.response.results)
+            self._inputs += event.inputs
             self._tokens += event.response.input_token_count or 0
         now = time.monotonic()
         if now - self._points[-1][0] >= _STEP:
             self._points.append((now, self._done + self._failed, self._inputs, self._requests))
             while now - self._points[0][0] > _WINDOW and len(self._points) > 2:
                 self._points.popleft()
-        if self._live is None and now - self._told_at >= PLAIN_EVERY:
+        self._tell_now_and_then(now)
+
+    def _tell_now_and_then(self, now: float) -> None:
+        if self._live is None and self._points and now - self._told_at >= PLAIN_EVERY:
             self._told_at = now
             note(self._line())
 
@@ -178,6 +191,14 @@ class BulkView:
         if self._points:
             table.add_row(Text("; ".join(self._figures())))
         return table
+
+
+def _failure(event: QueryDone) -> str:
+    """Which query failed, and why."""
+    error = for_commands(str(event.error))
+    if isinstance(event.error, BadItemError):  # it names file and line
+        return error if event.id is None else f"query {event.id!r}: {error}"
+    return f"query {event.id!r} (line {event.line}): {error}"
 
 
 def length(seconds: float) -> str:

@@ -14,7 +14,6 @@ from rerank_async.errors import (
     BadRequestError,
     ClientStateError,
     DeadlineExceededError,
-    InputTooLongError,
     InvalidArgumentError,
     ModelNotSupportedError,
     PermissionDeniedError,
@@ -67,7 +66,6 @@ _BY_KIND: tuple[tuple[type[RerankError], Exit], ...] = (
 # What a command can do about it, beside what `for_commands` makes of the message.
 _ON_THE_COMMAND_LINE: tuple[tuple[type[RerankError], str], ...] = (
     (ModelNotSupportedError, "`rerank-async models` lists what there is"),
-    (InputTooLongError, "`--truncate N` cuts them"),
     (DeadlineExceededError, "`--timeout` sets the deadline"),
 )
 
@@ -100,7 +98,7 @@ def sentence_of(error: BaseException) -> str:
     if not isinstance(error, InputError | RerankError):
         return f"unexpected {type(error).__name__}: {error} (RERANK_ASYNC_LOG=debug shows where)"
     hint = next((hint for kind, hint in _ON_THE_COMMAND_LINE if isinstance(error, kind)), None)
-    message = for_commands(str(error)) if isinstance(error, RerankError) else str(error)
+    message = for_commands(str(error))
     return f"{message} ({hint})" if hint else message
 
 

@@ -23,7 +23,7 @@ _FOR_COMMANDS: Final = tuple(
         (r", or allow_http_hosts=\(.*?\) where the network in between is your own", ""),
         (r", or pass trust_env=False", ", or unset it"),
         (r"; `await client\.model_specs\(\)` lists what this service can rerank with", ""),  # `exits` says how
-        (r", or set params=\{'truncate_input_tokens': n\}", ""),  # likewise
+        (r"set params=\{'truncate_input_tokens': n\}", "cut them with --truncate N"),
         (r", or raise max_bytes", ""),
         (r" \(Timeouts\.\w+\)", ""),
         (r"\b(?:Batch|Retry)Options\.\w+ = ", "the limit of "),

@@ -143,6 +143,22 @@ async def test_what_fails_is_listed_with_its_line_and_the_rest_is_ranked(server,
     assert "line 9: byte 30 is not UTF-8" in failed[9]["message"]
     assert "a JSON array where an object" in failed[10]["message"]
     assert "--retry-failed takes it up again" in ran.err
+    assert "failed: query 'empty' (line 5): query is empty" in ran.err
+    assert "failed: query 'no-query': " in ran.err
+    assert "cut them with --truncate N" in ran.err
+    assert "BatchOptions" not in ran.err
+    assert "max_bytes" not in ran.err
+    assert "params" not in ran.err
+    ran = await bulk(source, "-o", out, "--resume", server=server)
+    assert "2 of 10 queries done, 8 failed (10 of these before this start)" in ran.err
+
+
+async def test_what_fails_is_named_on_standard_error_where_no_file_lists_it(server, tmp_path):
+    empty = [{"id": f"e{number}", "query": "", "inputs": ["a"]} for number in range(30)]
+    ran = await bulk(write_jsonl(tmp_path / "q.jsonl", empty), "-o", "-", server=server)
+    assert ran.code == Exit.SOME_FAILED
+    for number in range(30):
+        assert f"failed: query 'e{number}' (line {number + 1}): query is empty" in ran.err
 
 
 async def test_on_error_stop_ends_at_the_bad_line_and_skip_goes_on_from_there(server, tmp_path, out):

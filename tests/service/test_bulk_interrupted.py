@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import json
 import os
 import random
 import shlex
@@ -126,11 +127,11 @@ async def test_an_interrupted_job_says_how_to_go_on(source, form, number):
 
 async def test_a_second_ctrl_c_does_not_wait_for_what_is_under_way(source, form):
     out, options = form
-    hanging = asyncio.Event()
+    hanging, reached = asyncio.Event(), asyncio.Event()
 
     async def answer(seen):
         if seen.number > before + 20:
-            process.send_signal(signal.SIGINT)
+            reached.set()
             await hanging.wait()
         return honest(seen)
 
@@ -139,9 +140,14 @@ async def test_a_second_ctrl_c_does_not_wait_for_what_is_under_way(source, form)
         right = await undisturbed(source, out, options, server)
         before = len(server.seen)
         process = await start("bulk", str(source), "-o", str(out), *FAST, *options, server=server)
+        await reached.wait()
+        process.send_signal(signal.SIGINT)
+        await asyncio.sleep(0.3)  # two at once are one
+        process.send_signal(signal.SIGINT)
         _, told = await process.communicate()
         assert process.returncode == Exit.INTERRUPTED
         assert b"Traceback" not in told
+        assert b"gone at once; the same command with --resume goes on" in told
         before = 10**9
         hanging.set()
         ran = await commands.run("bulk", str(source), "-o", str(out), *FAST, "--resume", *options, server=server)
@@ -167,10 +173,15 @@ async def test_a_refusal_that_holds_for_all_stops_the_job_and_fails_no_query(sou
     async with service(answer) as server:
         right = await undisturbed(source, out, options, server)
         limit = len(server.seen) + 100
-        ran = await commands.run("bulk", str(source), "-o", str(out), *FAST, *options, server=server)
+        ran = await commands.run("bulk", str(source), "-o", str(out), *FAST, *options, "--json", server=server)
         assert ran.code == code
-        assert words in ran.err
-        assert "the job stops" in ran.err
+        summary = json.loads(ran.out)
+        assert (summary["complete"], summary["failed"], 90 <= summary["done"] <= 100) == (False, 0, True)
+        *_, counts, way_on, why = ran.err.splitlines()
+        assert f"{summary['done']} of 300 queries done, 0 failed" in counts
+        assert way_on == "rerank-async: stopped: the same command with --resume goes on"
+        assert words in why
+        assert "the job stops" in why
         assert len(server.seen) <= limit + IN_FLIGHT
         limit = 10**9
         ran = await commands.run("bulk", str(source), "-o", str(out), *FAST, "--resume", *options, server=server)
@@ -242,6 +253,39 @@ async def test_a_bad_line_stops_the_job_if_asked_to_and_is_listed_when_it_goes_o
         (failed,) = lines(out.with_name(f"{out.name}.failed.jsonl"))
         assert (failed["line"], failed["code"]) == (201, "bad_line")
         assert words in failed["message"]
+
+
+async def test_a_job_that_was_begun_anew_or_reads_a_pipe_says_how_it_goes_on_too(source, tmp_path):
+    async with service(lambda seen: refusal(403, "token_quota_reached", "Used up")) as server:
+        out = str(tmp_path / "ranked.jsonl")
+        ran = await commands.run("bulk", str(source), "-o", out, *FAST, "--overwrite", server=server)
+        assert "the same command with --resume in the place of --overwrite goes on" in ran.err
+        content = source.read_bytes()
+        ran = await commands.run("bulk", "-", "-o", out, *FAST, "--overwrite", server=server, stdin=content)
+        assert "nothing can be resumed, and --overwrite begins anew" in ran.err
+        ran = await commands.run("bulk", "-", "-o", "-", *FAST, server=server, stdin=content)
+        assert "-o - keeps nothing to resume" in ran.err
+
+
+SLOW_START = """
+import sys, time
+from rerank_async.cli import connection, main
+def slow(*args, **more):
+    print("loading", flush=True)
+    time.sleep(60)
+connection._local = slow
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+async def test_a_signal_while_the_model_is_loaded_ends_with_the_documented_code(source, tmp_path, number):
+    args = ("bulk", str(source), "-o", str(tmp_path / "ranked.jsonl"), "--local", "--model", "lexical")
+    process = await start("-c", SLOW_START, *args, command=(commands.sys.executable,))
+    await process.stdout.readline()
+    process.send_signal(number)
+    _, told = await process.communicate()
+    assert (process.returncode, b"Traceback" in told) == (Exit.INTERRUPTED, False)
 
 
 # A full disk

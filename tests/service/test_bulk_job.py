@@ -27,6 +27,8 @@ from rerank_async.bulk import (
 )
 
 ONCE = RetryOptions(max_attempts=1)
+SPENT = RetryOptions(budget=0)
+"""As after many failures: one retry a second, for all queries together, so that none fails for good for a while."""
 
 
 @pytest.fixture
@@ -266,6 +268,51 @@ async def test_an_outage_that_lasts_stops_the_job_and_lists_no_query(source, out
         assert not out.with_name("ranked.jsonl.failed.jsonl").exists()
 
 
+@pytest.fixture
+def _suspicious(monkeypatch):
+    monkeypatch.setattr(outage, "SUSPICIOUS", 0.05)
+
+
+@pytest.mark.usefixtures("_suspicious")
+async def test_the_clients_own_retries_do_not_hide_an_outage(source, out):
+    heard = []
+
+    def answer(seen):
+        return refusal(503, "unavailable", "Down") if seen.number >= 5 else honest(seen)
+
+    async with service(answer) as server, client_for(server, retries=SPENT) as client, asyncio.timeout(10):
+        with pytest.raises(JobStoppedError, match="has not answered for 1 s"):
+            await rerank_file(client, source, out, max_in_flight=8, max_outage=1, observer=heard.append)
+    assert next(event for event in heard if isinstance(event, Outage)).seconds < 0.5
+    assert not out.with_name("ranked.jsonl.failed.jsonl").exists()
+
+
+@pytest.mark.usefixtures("_suspicious")
+async def test_after_an_outage_in_the_middle_of_retries_everything_goes_on(source, out):
+    down = True
+
+    def answer(seen):
+        return refusal(503, "unavailable", "Down") if down and seen.number >= 5 else honest(seen)
+
+    def hear(event):
+        nonlocal down
+        down = down and not isinstance(event, Outage)
+
+    async with service(answer) as server, client_for(server, retries=SPENT) as client, asyncio.timeout(10):
+        summary = await rerank_file(client, source, out, max_in_flight=3, observer=hear)
+    assert (summary.done, summary.failed, summary.outages) == (20, 0, 1)
+    assert by_id(lines(out)) == {value["id"]: ranked(value) for value in queries(20)}
+
+
+async def test_a_service_that_is_down_from_the_start_stops_the_job_in_time(source, out):
+    async with service() as server:
+        pass
+    async with client_for(server, retries=RetryOptions()) as client, asyncio.timeout(10):
+        with pytest.raises(JobStoppedError, match="has not answered for") as caught:
+            await rerank_file(client, source, out, max_outage=0.1)
+    assert isinstance(caught.value.reason, errors.NoAnswerError)
+
+
 async def test_a_token_quota_that_ends_meanwhile_stops_the_job_at_once(source, out):
     def answer(seen):
         return refusal(403, "token_quota_reached", "Used up") if seen.number >= 5 else honest(seen)
@@ -298,7 +345,9 @@ async def test_refusals_of_every_query_from_the_first_on_stop_the_job(tmp_path, 
         service(lambda seen: refusal(400, "invalid_input_argument", "Bad project")) as server,
         client_for(server) as client,
     ):
-        with pytest.raises(JobStoppedError, match="refused each of the first 20 queries"):
+        with pytest.raises(
+            JobStoppedError, match=r"refused each of the first 20 queries.*other parameters.*--overwrite"
+        ):
             await rerank_file(client, source, out, max_in_flight=2)
         assert len(server.seen) <= 22
 

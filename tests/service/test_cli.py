@@ -252,7 +252,7 @@ async def test_what_the_service_answers_is_said_without_arguments_of_python(serv
         late = await run(*RANK, "--timeout", "0.5", server=hanging)
     for ran, words in [
         (unknown, "`rerank-async models` lists what there is"),
-        (long, "Shorten the texts [trace"),
+        (long, "cut them with --truncate N [trace"),
         (late, "0 of 3 texts were scored by then"),
     ]:
         assert ran.code != 0

@@ -14,8 +14,10 @@ from rerank_async import bulk, errors
 from rerank_async.bulk.errors import JobStoppedError
 from rerank_async.bulk.events import Outage, OutageOver
 from rerank_async.bulk.outage import Watch
+from rerank_async.bulk.pulse import Pulse
 from rerank_async.bulk.significance import randomisation_test
 from rerank_async.bulk.verdicts import Verdict, code_of, trace_of, verdict
+from rerank_async.values.events import Answered, Merged, Queued, Retried, Sent, Throttled
 
 # Verdicts
 
@@ -203,6 +205,134 @@ async def test_closing_ends_the_waiting():
     assert told.watch.clear.is_set()
     assert told.clock.pending == []
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+# What the client meets
+
+
+SENT = Sent(1, 0.0, 0, 5, 1, 0.0)
+GOOD = Merged(1, 0.0, 5, 0.1)
+BROKEN = Retried(2, 0.0, 0, 1, 0.1, "ConnectionFailedError")
+
+
+def answered(status, call=2):
+    return Answered(call, 0.0, 0, 5, status, 0.1, None)
+
+
+@pytest.mark.parametrize(
+    ("events", "failing_since"),
+    [
+        ([GOOD], None),
+        ([BROKEN], 1),
+        ([BROKEN, BROKEN], 1),
+        ([BROKEN, GOOD], None),
+        ([BROKEN, GOOD, BROKEN], 3),
+        ([answered(503), BROKEN], 2),
+        ([BROKEN, answered(503)], 1),
+        ([BROKEN, answered(400)], None),
+        ([BROKEN, answered(200)], 1),
+        ([answered(401), BROKEN], None),
+        ([answered(401, call=3), BROKEN], 2),
+        ([BROKEN, Throttled(2, 0.0, 0, 1.0, None)], None),
+        ([BROKEN, Merged(1, 0.0, 0, 0.0)], 1),
+        ([BROKEN, Queued(1, 0.0, 5, 5, 1), SENT], 1),
+    ],
+)
+def test_since_when_the_service_fails(events, failing_since):
+    pulse = Pulse()
+    pulse.hear(SENT, 0)
+    for now, event in enumerate(events, start=1):
+        pulse.hear(event, now)
+    assert pulse.failing_since == failing_since
+
+
+def test_before_the_first_request_it_is_the_token_that_is_missing():
+    pulse = Pulse()
+    pulse.hear(Queued(1, 0.0, 5, 5, 1), 7)
+    pulse.hear(Queued(2, 0.0, 5, 5, 1), 8)
+    assert pulse.failing_since == 7
+    pulse.hear(SENT, 9)
+    assert pulse.failing_since is None
+
+
+async def test_retries_without_an_answer_in_between_are_asked_about_within_seconds():
+    service = Service(*[DOWN] * 100)
+    told = Told(service, max_outage=10.0)
+    for event in (SENT, GOOD, BROKEN):
+        told.watch.hear(event)
+    for _ in range(3):
+        await told.clock.advance(0.6)
+        told.watch.hear(BROKEN)
+    assert (service.asked, told.watch.clear.is_set()) == (0, True)
+    await told.clock.advance(0.3)
+    assert (service.asked, told.watch.clear.is_set()) == (1, False)
+    assert [round(event.seconds, 6) for event in told.events] == [2.0], "it counts from the first failure"
+    await told.clock.advance(7.8)
+    assert told.stops == []
+    await told.clock.advance(0.2)
+    (stop,) = told.stops
+    assert "has not answered for 10 s" in str(stop)
+
+
+async def test_faults_while_others_are_answered_are_no_reason_to_ask():
+    service = Service(*[DOWN] * 100)
+    told = Told(service)
+    for _ in range(50):
+        for event in (SENT, BROKEN):
+            told.watch.hear(event)
+        await told.clock.advance(1.9)
+        told.watch.hear(GOOD)
+        await told.clock.advance(1.9)
+    assert (service.asked, told.events, told.clock.pending) == (0, [], [])
+
+
+class Silent:
+    """Never answers the tiny request."""
+
+    async def ask(self):
+        await asyncio.Event().wait()
+
+
+async def test_a_tiny_request_without_an_answer_is_waited_for_for_seconds():
+    told = Told(Silent(), max_outage=8.0)
+    told.watch.suspect()
+    await told.clock.advance(4.9)
+    assert told.events == []
+    await told.clock.advance(0.2)
+    assert "no answer to a tiny request within 5 s" in str(told.events[0].error)
+    await told.clock.advance(3)
+    assert len(told.stops) == 1, "after 8 s, and not after 11"
+
+
+async def test_a_tiny_request_that_waits_while_others_are_answered_says_nothing():
+    told = Told(Silent())
+    told.watch.suspect()
+    await told.clock.advance(3)
+    told.watch.hear(GOOD)
+    await told.clock.advance(3)
+    assert (told.events, told.settled) == ([], [False])
+
+
+async def test_any_answer_ends_the_wait_for_the_next_question():
+    service = Service(DOWN, DOWN, DOWN, DOWN)
+    told = Told(service)
+    told.watch.suspect()
+    await told.clock.advance(8)
+    assert service.asked == 4
+    told.watch.hear(GOOD)
+    await settle()
+    assert (service.asked, told.settled, type(told.events[-1])) == (5, [True], OutageOver)
+
+
+async def test_closed_it_asks_no_more():
+    service = Service()
+    told = Told(service)
+    told.watch.hear(SENT)
+    told.watch.hear(BROKEN)
+    await told.watch.aclose()
+    told.watch.suspect()
+    await told.clock.advance(10)
+    assert (service.asked, told.clock.pending) == (0, [])
 
 
 # Significance

@@ -30,6 +30,9 @@ class Engine:
             raise ConnectionFailedError("the connection broke", url="http://127.0.0.1")
         return RESPONSE
 
+    def with_options(self):
+        return self
+
     async def generate(self, query, inputs):
         return RESPONSE
 

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from rerank_async import RerankResponse, RerankResult, errors
+from rerank_async.bulk.errors import BadItemError
 from rerank_async.bulk.events import Outage, OutageOver, QueryDone, Started
 from rerank_async.cli import bulk_view
 from rerank_async.cli.bulk_view import BulkView, length
@@ -21,10 +22,10 @@ def clock(monkeypatch):
     return time
 
 
-def done(number, *, tokens=7):
+def done(number, *, tokens=7, inputs=5):
     results = tuple(RerankResult(index, 0.0) for index in range(5))
     response = RerankResponse(model_id="m", results=results, input_token_count=tokens)
-    return QueryDone(number, number + 1, response, None)
+    return QueryDone(number, number + 1, response, None, inputs)
 
 
 def limited(rate):
@@ -78,14 +79,18 @@ def test_what_happens_is_told_in_a_sentence(clock, capsys):
     view(Started(10, 0, 0, 12.5, 17))
     view(Outage(errors.ServiceError("no"), 0.0, 600.0))
     view(OutageOver(75.0))
-    view(QueryDone(None, 3, None, ValueError("line 3 is bad")))
+    view(QueryDone(None, 3, None, BadItemError("q.jsonl, line 3: bad", line=3)))
+    view(QueryDone("q7", 4, None, BadItemError("q.jsonl, line 4: bad", line=4)))
+    view(QueryDone("q8", 12, None, errors.InvalidArgumentError("query is empty")))
     said = capsys.readouterr().err.splitlines()
     assert said == [
         "rerank-async: cut off 17 bytes of a line that was not finished",
         "rerank-async: built the index of the corpus in 12.5 s; the next job uses it again",
         "rerank-async: the service does not answer; waiting for 10 min 0 s at most (no)",
         "rerank-async: the service answers again, after 75.0 s",
-        "rerank-async: failed: line 3 is bad",
+        "rerank-async: failed: q.jsonl, line 3: bad",
+        "rerank-async: failed: query 'q7': q.jsonl, line 4: bad",
+        "rerank-async: failed: query 'q8' (line 12): query is empty",
     ]
 
 
@@ -94,8 +99,36 @@ def test_only_the_first_failures_are_told_one_by_one(clock, capsys):
     view(Started(100, 0, 0, 0.0, 0))
     for number in range(50):
         view(QueryDone(number, number, None, ValueError("bad")))
-    assert capsys.readouterr().err.count("failed: bad") == 10
+    assert capsys.readouterr().err.count("): bad") == 10
     assert "50 failed" in view._line()
+
+
+def test_all_failures_are_told_where_nothing_else_lists_them(clock, capsys):
+    view = BulkView(tell_all=True)
+    view(Started(100, 0, 0, 0.0, 0))
+    for number in range(50):
+        view(QueryDone(number, number, None, ValueError("bad")))
+    assert len(capsys.readouterr().err.splitlines()) == 50
+
+
+def test_inputs_are_what_was_scored_however_many_results_there_are(clock):
+    view = BulkView()
+    view(Started(100, 0, 0, 0.0, 0))
+    for number in range(10):
+        clock.now += 1
+        view(done(number, inputs=100))
+    assert "100 inputs/s" in view._line()
+
+
+def test_a_line_comes_also_while_no_query_is_finished(clock, capsys):
+    view = BulkView()
+    view(Started(100, 0, 0, 0.0, 0))
+    for event in (Retried(1, 0, 0, 1, 0.1, "x"), Throttled(1, 0, 0, 0.1, None)):
+        clock.now += 31
+        view(event)
+    first, second = capsys.readouterr().err.splitlines()
+    assert "ranking: 0/100 queries" in first
+    assert "1 retries, 1 times 429" in second
 
 
 def test_the_picture_holds_the_same_figures(clock):
