@@ -6,7 +6,7 @@ import heapq
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,6 +40,9 @@ class Ledger(ABC):
         self.repaired = 0
         self.complete = False
         self.broken_off: float | None = None
+
+    def check_apart(self, inputs: Mapping[str, str]) -> None:  # noqa: B027 - a stream has no name
+        """Refuses to write over a file that is read; ``inputs``: those, by what they are."""
 
     @abstractmethod
     def open(self, facts: dict[str, Any], *, resume: bool, overwrite: bool, retry_failed: bool) -> None:
@@ -87,6 +90,14 @@ class FileLedger(Ledger):
         self._failed_file: Journal | None = None
         self._ids: IdSet | None = None
         self._places = Places()
+
+    def check_apart(self, inputs: Mapping[str, str]) -> None:
+        """As the base class says.
+
+        Raises:
+            JobError: A file of the job is one that is read.
+        """
+        self._files.check_apart(inputs)
 
     def open(self, facts: dict[str, Any], *, resume: bool, overwrite: bool, retry_failed: bool) -> None:
         """As the base class says.

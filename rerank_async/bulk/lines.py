@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import hashlib
 import json
+import os
 import sys
 import zlib
 from collections.abc import Iterator
@@ -30,6 +31,14 @@ def name_of(path: str) -> str:
 def is_gzip(path: str) -> bool:
     """Whether the file's name says that it is compressed."""
     return path.endswith(".gz")
+
+
+def status_of(path: str) -> os.stat_result | None:
+    """What the system knows of a file, or of standard input; None: it is not there."""
+    try:
+        return os.fstat(sys.stdin.fileno()) if path == STANDARD_INPUT else os.stat(path)  # noqa: PTH116 - as beside it
+    except (OSError, ValueError, AttributeError):  # the last two: standard input may be closed, or be no file
+        return None
 
 
 def open_binary(path: str) -> BinaryIO:

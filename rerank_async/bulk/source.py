@@ -83,6 +83,14 @@ class Source:
         return name_of(self._main)
 
     @property
+    def files(self) -> dict[str, str]:
+        """What is read, by what it is."""
+        found = {"the run" if self._run else "the source": self._main, "the corpus": self._corpus}
+        return {
+            what: path for what, path in (found | {"the file of queries": self._queries}).items() if path is not None
+        }
+
+    @property
     def is_pipe(self) -> bool:
         """Whether it is standard input, which can be read once only."""
         return self._main == STANDARD_INPUT

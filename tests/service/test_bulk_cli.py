@@ -3,11 +3,12 @@
 import csv
 import gzip
 import json
+import shlex
 
 import pytest
 from support import commands
 from support.bulk_jobs import by_id, lines, queries, ranked, write_jsonl
-from support.commands import one_sentence
+from support.commands import CLI, one_sentence
 from support.services import honest, refusal, service
 
 from rerank_async.cli.exits import Exit
@@ -223,6 +224,15 @@ async def test_an_output_that_exists_is_left_alone(server, source, out):
     assert out.read_bytes() == b"mine\n"
     assert (await bulk(source, "-o", out, "--overwrite", server=server)).code == 0
     assert len(lines(out)) == 12
+
+
+async def test_standard_input_from_the_output_is_refused_before_the_output_is_emptied(server, source):
+    content = source.read_bytes()
+    line = shlex.join([*CLI, "bulk", "-", "-o", str(source), *FAST, "--overwrite"])
+    ran = await commands.run(server=server, command=("bash", "-c", f"{line} < {shlex.quote(str(source))}"))
+    assert ran.code == Exit.USAGE
+    assert f"{source}, the output, is the same file as the source, standard input" in one_sentence(ran)
+    assert source.read_bytes() == content
 
 
 async def test_a_finished_job_has_nothing_left_to_do(server, source, out):

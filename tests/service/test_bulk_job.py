@@ -1,6 +1,7 @@
 """Bulk jobs from Python: awaited, iterated, watched, stopped; and what an outage does to them."""
 
 import asyncio
+import gzip
 import io
 import json
 
@@ -175,6 +176,33 @@ async def test_its_errors_are_errors_of_this_package(server, source, out, tmp_pa
         with pytest.raises(JobError) as caught:
             await rerank_file(client, source, out)
     assert isinstance(caught.value, errors.RerankError)
+
+
+@pytest.mark.parametrize("options", [{"overwrite": True}, {"resume": True}, {"ordered": True, "overwrite": True}, {}])
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_an_output_that_is_the_source_is_refused_and_left_as_it_is(server, tmp_path, options, compressed):
+    source = write_jsonl(tmp_path / "q.jsonl", queries(2))
+    if compressed:
+        source = tmp_path / "q.jsonl.gz"
+        source.write_bytes(gzip.compress((tmp_path / "q.jsonl").read_bytes()))
+    content, there = source.read_bytes(), sorted(tmp_path.iterdir())
+    async with client_for(server) as client:
+        with pytest.raises(JobError, match="is the same file as the source"):
+            await rerank_file(client, source, tmp_path / "." / source.name, **options)
+    assert (source.read_bytes(), sorted(tmp_path.iterdir())) == (content, there)
+
+
+@pytest.mark.parametrize("name", ["corpus", "queries", "run"])
+async def test_an_output_that_is_a_file_of_a_run_is_refused_and_left_as_it_is(server, tmp_path, name):
+    (tmp_path / "run").write_text("q Q0 d 1 1.0 t\n")
+    (tmp_path / "queries").write_text("q\twhy\n")
+    (tmp_path / "corpus").write_text("d\ttext\n")
+    files = {each: tmp_path / each for each in ("run", "queries", "corpus")}
+    content = files[name].read_bytes()
+    async with client_for(server) as client:
+        with pytest.raises(JobError, match="is the same file as the"):
+            await rerank_file(client, None, files[name], **files, overwrite=True)
+    assert files[name].read_bytes() == content
 
 
 async def test_a_plan_counts_what_a_job_sends(server, source, out):

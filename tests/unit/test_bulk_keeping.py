@@ -190,6 +190,22 @@ def test_an_empty_journal_does_not_count_as_there(tmp_path):
     assert files.there() == [files.output]
 
 
+@pytest.mark.parametrize("name", ["out", "out.journal", "out.job.json", "out.failed.jsonl", ".out.77.tmp"])
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+def test_no_file_of_a_job_may_be_one_that_is_read(tmp_path, name, link):
+    files = JobFiles.of(str(tmp_path / "out"), appended=True)
+    (tmp_path / name).write_bytes(b"precious")
+    read = tmp_path / name
+    if link is not None:
+        read = tmp_path / "elsewhere"
+        getattr(read, link)(tmp_path / name)
+    files.check_apart({"the source": str(tmp_path / "another"), "the run": "-"})
+    with pytest.raises(JobError) as caught:
+        files.check_apart({"the source": str(tmp_path / "another"), "the corpus": str(read)})
+    assert f"{tmp_path / name}, " in str(caught.value)
+    assert f"the same file as the corpus, {read}, which would be lost" in str(caught.value)
+
+
 # Identity
 
 FACTS = {"model_id": "m", "params": {}, "depth": None, "output": "jsonl", "source": {"name": "a", "sha256": "00"}}
