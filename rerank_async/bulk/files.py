@@ -109,7 +109,7 @@ class JobFiles:
 
     def _all(self) -> tuple[Path, ...]:
         # Also the journal of a job of before whose output was not its own.
-        journal = self.output.with_name(f"{self.output.name}.journal")
+        journal = self.output.parent / f"{self.output.name}.journal"
         return (self.output, journal, self.identity, self.failed)
 
 

@@ -12,7 +12,7 @@ from rerank_async.bulk import copied, index
 from rerank_async.bulk.copied import TextsCopied
 from rerank_async.bulk.errors import SourceError
 from rerank_async.bulk.index import TextsOnDisk
-from rerank_async.bulk.lines import STANDARD_INPUT, is_gzip
+from rerank_async.bulk.lines import STANDARD_INPUT, is_gzip, is_stream
 from rerank_async.bulk.texts import Texts, TextsInMemory
 
 IN_MEMORY = 16 * 2**20
@@ -44,6 +44,10 @@ def open_texts(path: str, *, in_memory: int = IN_MEMORY, check: Callable[[], obj
         facts = Path(path).stat()
     except OSError as exc:
         raise SourceError(f"cannot read {path}: {exc.strerror}") from exc
+    if is_stream(path):
+        raise SourceError(
+            f"{path} is a pipe or a device; corpus and queries are looked up, so write it into a file first"
+        )
     compressed = is_gzip(path)
     if facts.st_size <= in_memory and not compressed:
         return TextsInMemory(path)

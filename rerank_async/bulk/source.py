@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from rerank_async.bulk.errors import SourceError
 from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import BadItem, Item, read_jsonl
-from rerank_async.bulk.lines import STANDARD_INPUT, name_of, numbered_lines
+from rerank_async.bulk.lines import STANDARD_INPUT, is_stream, name_of, numbered_lines
 from rerank_async.bulk.lookup import open_texts
 from rerank_async.bulk.runs import read_groups, read_run_items
 from rerank_async.bulk.texts import Texts
@@ -104,9 +104,14 @@ class Source:
         """Opens corpus and queries; builds an index where that is needed.
 
         Raises:
-            SourceError: A file cannot be used.
+            SourceError: A file cannot be used. So can none that is read once only, because a job reads its files twice.
             OutputError: There is no room for an index.
         """
+        if not self.is_pipe and is_stream(self._main):
+            raise SourceError(
+                f"{self._main} is a pipe or a device, which can be read once only; give - and pipe it into standard "
+                "input, or write it into a file first"
+            )
         if self._run and not self._texts:
             assert self._corpus is not None and self._queries is not None  # noqa: PT018, S101 - checked by __init__
             self._texts.append(open_texts(self._queries, check=self._check))

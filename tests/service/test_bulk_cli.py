@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 import shlex
 
 import pytest
@@ -224,6 +225,31 @@ async def test_an_output_that_exists_is_left_alone(server, source, out):
     assert out.read_bytes() == b"mine\n"
     assert (await bulk(source, "-o", out, "--overwrite", server=server)).code == 0
     assert len(lines(out)) == 12
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)], ids=["job", "dry run"])
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("/dev/stdin",), "/dev/stdin is a pipe or a device, which can be read once only; give -"),
+        (("fifo",), "fifo is a pipe or a device, which can be read once only; give -"),
+        (("--run", "fifo", "--corpus", "q.jsonl", "--queries", "q.jsonl"), "fifo is a pipe"),
+        (("--run", "q.jsonl", "--corpus", "fifo", "--queries", "q.tsv"), "corpus and queries are looked up"),
+        (("--run", "q.jsonl", "--corpus", "q.jsonl", "--queries", "fifo"), "corpus and queries are looked up"),
+    ],
+    ids=["standard input by its path", "source", "run", "corpus", "queries"],
+)
+async def test_a_pipe_given_by_its_path_is_refused_and_not_taken_for_empty(
+    server, tmp_path, monkeypatch, args, words, options
+):
+    monkeypatch.chdir(tmp_path)
+    content = write_jsonl(tmp_path / "q.jsonl", queries(2)).read_bytes()
+    (tmp_path / "q.tsv").write_text("q\tx\n")
+    os.mkfifo("fifo")
+    ran = await bulk(*args, "-o", "x", *options, server=server, stdin=content)
+    assert ran.code == Exit.USAGE
+    assert words in one_sentence(ran)
+    assert not (tmp_path / "x").exists()
 
 
 async def test_standard_input_from_the_output_is_refused_before_the_output_is_emptied(server, source):

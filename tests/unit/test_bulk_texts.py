@@ -171,6 +171,12 @@ def test_an_index_for_which_there_is_no_room_is_an_output_that_cannot_be_written
         index.build(str(tmp_path / "corpus"), tmp_path / "no" / "index", "stamp", lambda: None)
 
 
+def test_a_pipe_cannot_be_looked_up_in_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "corpus.gz")
+    with pytest.raises(SourceError, match=r"corpus.gz is a pipe or a device; .* write it into a file first"):
+        open_texts(str(tmp_path / "corpus.gz"))
+
+
 @pytest.mark.parametrize(("path", "words"), [("-", "standard input does not allow"), ("absent", "cannot read absent")])
 def test_what_cannot_be_looked_up_in(path, words):
     with pytest.raises(SourceError, match=words):
