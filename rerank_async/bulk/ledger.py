@@ -109,12 +109,13 @@ class FileLedger(Ledger):
         """
         files = self._files
         files.check_place()
-        self._facts = facts
+        # An output in the order of completion is its own journal, so that the other order would not find it.
+        self._facts = facts = {**facts, "order": "completion" if self._appended else "source"}
         then = None if overwrite else read_identity(files.identity)
-        if not overwrite:
-            self._check_fresh(then, resume=resume)
         if then is not None:
             check_same(files.identity, then, facts)
+        if not overwrite:
+            self._check_fresh(then, resume=resume)
         if then is not None and then["finished"] and files.output.exists() and not files.journal.exists():
             self.complete = True
             self.done = int(then["done"])

@@ -213,6 +213,42 @@ async def test_a_plan_counts_what_a_job_sends(server, source, out):
     assert (plan.queries, plan.inputs, plan.requests) == (20, 40, summary.requests)
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_the_other_order_does_not_go_on_with_a_journal_that_it_would_not_find(server, source, out, ordered):
+    async with client_for(server) as client:
+        async with rerank_file(client, source, out, ordered=ordered, max_in_flight=2) as job:
+            async for _ in job:
+                break
+        there = {path: path.read_bytes() for path in out.parent.iterdir()}
+        with pytest.raises(JobError, match="is of another job: the order of the output was"):
+            await rerank_file(client, source, out, ordered=not ordered, resume=True)
+        assert {path: path.read_bytes() for path in out.parent.iterdir()} == there
+        assert (await rerank_file(client, source, out, ordered=ordered, resume=True)).resumed >= 1
+
+
+async def test_another_order_from_the_beginning_leaves_no_journal_of_before(server, source, out):
+    async with client_for(server) as client:
+        async with rerank_file(client, source, out, ordered=True, max_in_flight=2) as job:
+            async for _ in job:
+                break
+        assert out.with_name("ranked.jsonl.journal").exists()
+        await rerank_file(client, source, out, overwrite=True)
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        "queries.jsonl",
+        "ranked.jsonl",
+        "ranked.jsonl.job.json",
+    ]
+
+
+async def test_without_resume_too_it_is_said_that_the_output_is_of_another_job(server, source, out):
+    async with client_for(server) as client:
+        await rerank_file(client, source, out)
+        with pytest.raises(JobError, match="is of another job: the depth was null, now it is 2"):
+            await rerank_file(client, source, out, depth=2)
+        with pytest.raises(JobError, match="--resume goes on with it"):
+            await rerank_file(client, source, out)
+
+
 # Outages
 
 

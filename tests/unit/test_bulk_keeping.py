@@ -236,6 +236,12 @@ def test_each_difference_is_named(tmp_path, change, words):
         check_same(tmp_path / "job", FACTS, FACTS | change)
 
 
+def test_a_file_that_does_not_say_the_order_of_its_output_goes_with_either(tmp_path):
+    check_same(tmp_path / "job", FACTS, FACTS | {"order": "source"})
+    with pytest.raises(JobError, match='the order of the output was "completion", now it is "source"'):
+        check_same(tmp_path / "job", FACTS | {"order": "completion"}, FACTS | {"order": "source"})
+
+
 @pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"format": 2}', b"\xff"])
 def test_a_file_that_is_no_identity_is_refused(tmp_path, content):
     (tmp_path / "job").write_bytes(content)
