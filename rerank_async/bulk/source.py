@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
@@ -10,11 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rerank_async.bulk.errors import SourceError
-from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import BadItem, Item, read_jsonl
 from rerank_async.bulk.lines import STANDARD_INPUT, is_stream, name_of, numbered_lines
 from rerank_async.bulk.lookup import open_texts
-from rerank_async.bulk.runs import read_groups, read_run_items
+from rerank_async.bulk.runs import read_groups_once, read_run_items
 from rerank_async.bulk.texts import Texts
 from rerank_async.errors import InvalidArgumentError
 
@@ -155,7 +153,7 @@ class Source:
                 out; JSON Lines give it all the same, because their ids must be seen.
 
         Raises:
-            SourceError: The main file cannot be read any further.
+            SourceError: The main file cannot be read any further, or the rows of a query do not stand together in a run.
         """
         if self._run:
             queries, corpus = self._texts
@@ -176,14 +174,8 @@ class Source:
 
     def _count_run(self, digest: Any) -> int:
         count = 0
-        with contextlib.closing(IdSet()) as seen:
-            for rows in read_groups(self._main):
-                self._check()
-                digest.update(rows.content)
-                count += 1
-                if not seen.add(rows.query):
-                    raise SourceError(
-                        f"{self.name}, line {rows.line}: query {rows.query.decode(errors='replace')} stands in two "
-                        f"places; bring its rows together, for example by: sort -s -k1,1 {self.name}"
-                    )
+        for rows in read_groups_once(self._main):
+            self._check()
+            digest.update(rows.content)
+            count += 1
         return count

@@ -409,6 +409,18 @@ async def test_rows_of_a_query_in_two_places_are_refused_before_anything_is_sent
     assert server.counts.rerank == 0
 
 
+@pytest.mark.parametrize("on_error", ["skip", "stop"])
+async def test_rows_of_a_query_in_two_places_of_a_pipe_end_the_job_where_it_shows(server, collection, on_error):
+    content = (collection / "first.run").read_bytes() + b"q0 Q0 d1 1 1.0 first\nq1 Q0 d1 1 1.0 first\n"
+    args = ("--run", "-", *run_of(collection)[2:], "--on-error", on_error)
+    ran = await bulk(*args, "-o", collection / "out.run", server=server, stdin=content)
+    assert ran.code == Exit.USAGE
+    assert "standard input, line 25: query q0 stands in two places" in one_sentence(ran)
+    assert "sort -s -k1,1; then begin anew with --overwrite" in one_sentence(ran)
+    assert not (collection / "out.run").exists()
+    assert not (collection / "out.run.failed.jsonl").exists()
+
+
 async def test_eval_measures_runs_and_compares_them(server, collection):
     await bulk(*run_of(collection), "-o", collection / "out.run", server=server)
     args = ("eval", "--qrels", collection / "qrels.tsv", collection / "first.run", collection / "out.run")
