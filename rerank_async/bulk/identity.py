@@ -74,7 +74,9 @@ def check_same(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
             continue
         if was == is_now or (_is_file(was) and _is_file(is_now) and was["sha256"] == is_now["sha256"]):
             continue
-        if _is_file(was) and _is_file(is_now):
+        if _is_file(was) and was["sha256"] is None:
+            change = f"{words} was standard input, which cannot be compared"
+        elif _is_file(was) and _is_file(is_now):
             change = f"{words} has changed since the job began ({was['name']}: its SHA-256 is another)"
         else:
             change = (
@@ -84,6 +86,11 @@ def check_same(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
             f"{path} is of another job: {change}. Undo that to go on, choose another output, or begin anew with "
             "--overwrite"
         )
+
+
+def is_resumable(facts: dict[str, Any]) -> bool:
+    """Whether a job can be gone on with: what it reads is no standard input, which cannot be compared."""
+    return all(fact["sha256"] is not None for fact in facts.values() if _is_file(fact))
 
 
 def _is_file(fact: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from rerank_async.bulk.errors import JobError, OutputError
 from rerank_async.bulk.files import JobFiles
-from rerank_async.bulk.identity import check_same, read_identity, write_identity
+from rerank_async.bulk.identity import check_same, is_resumable, read_identity, write_identity
 from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import Id, Item
 from rerank_async.bulk.journal import Journal, read_back
@@ -195,7 +195,8 @@ class FileLedger(Ledger):
                 "output, or begin anew with --overwrite"
             )
         what = "is there" if then is None or then["finished"] else "is of a job that was not finished"
-        raise JobError(f"{self._files.output} {what}: --resume goes on with it, --overwrite begins anew")
+        goes_on = "--resume goes on with it" if is_resumable(self._facts) else "standard input cannot be gone on with"
+        raise JobError(f"{self._files.output} {what}: {goes_on}, --overwrite begins anew")
 
     def _read_back(self) -> None:
         if self._appended:

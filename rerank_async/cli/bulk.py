@@ -45,6 +45,11 @@ class Wish:
     dry_run: bool
     as_json: bool
 
+    @property
+    def reads_pipe(self) -> bool:
+        """Whether the queries come from standard input, which can be read once only."""
+        return "-" in (self.source, self.files["run"])
+
 
 def _params(_: click.Context, __: click.Parameter, value: str | None) -> dict[str, Any]:
     """A JSON object."""
@@ -117,7 +122,8 @@ def bulk(**options: Any) -> None:
     [{"id" or "index", "score"}]}, best first. With --run it is a TREC run that is reranked into a TREC run. Names that
     end in .gz are compressed files.
 
-    What is finished is written at once: after a crash, a full disk or Ctrl-C the same command with --resume goes on.
+    What is finished is written at once: after a crash, a full disk or Ctrl-C the same command with --resume goes on,
+    unless SOURCE is standard input.
 
     \b
     rerank-async bulk queries.jsonl -o ranked.jsonl --resume
@@ -266,6 +272,20 @@ def _show_plan(plan: BulkPlan, wish: Wish) -> None:
     )
 
 
+def _way_on(wish: Wish) -> str:
+    """How a job that was not finished goes on."""
+    if wish.output == "-":
+        return "-o - keeps nothing to resume"
+    if wish.reads_pipe:
+        journal = Path(f"{wish.output}.journal")
+        return (
+            f"what is finished is in {journal if journal.exists() else wish.output}, but standard input cannot be "
+            "resumed: begin anew with --overwrite, or put the input into a file first, which can"
+        )
+    instead = " in the place of --overwrite" if wish.how["overwrite"] else ""
+    return f"the same command with --resume{instead} goes on"
+
+
 def _show_summary(summary: Summary, wish: Wish) -> None:
     from rerank_async.cli.bulk_view import length
 
@@ -279,9 +299,13 @@ def _show_summary(summary: Summary, wish: Wish) -> None:
         f"{summary.tokens} tokens, in {length(summary.seconds)}"
     )
     if summary.failures is not None:
-        note(f"what failed is in {summary.failures}; the same command with --retry-failed takes it up again")
+        again = (
+            "standard input cannot be read again, so put what is to be tried once more into a file"
+            if wish.reads_pipe
+            else "the same command with --retry-failed takes it up again"
+        )
+        note(f"what failed is in {summary.failures}; {again}")
     if not summary.complete:
-        kept = wish.output != "-"
-        note("stopped: the same command with --resume goes on" if kept else "stopped; -o - keeps nothing to resume")
+        note(f"stopped: {_way_on(wish)}")
     elif wish.output != "-":
         note(f"written: {Path(summary.output)}")

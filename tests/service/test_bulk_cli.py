@@ -147,6 +147,13 @@ async def test_what_fails_is_listed_with_its_line_and_the_rest_is_ranked(server,
     assert "--retry-failed takes it up again" in ran.err
 
 
+async def test_what_fails_of_standard_input_is_not_promised_to_be_taken_up_again(server, out):
+    ran = await bulk("-", "-o", out, server=server, stdin=b"nonsense\n")
+    assert ran.code == Exit.SOME_FAILED
+    assert "standard input cannot be read again" in ran.err
+    assert "--retry-failed" not in ran.err
+
+
 async def test_on_error_stop_ends_at_the_bad_line_and_skip_goes_on_from_there(server, tmp_path, out):
     source = tmp_path / "q.jsonl"
     source.write_bytes(

@@ -122,6 +122,28 @@ async def test_an_interrupted_job_says_how_to_go_on(source, form, number):
         assert (ran.code, content(out)) == (0, right)
 
 
+@pytest.mark.parametrize(("options", "where"), [((), ""), (("--ordered",), ".journal")], ids=["plain", "ordered"])
+async def test_an_interrupted_job_from_standard_input_does_not_promise_that_it_can_be_resumed(
+    tmp_path, source, options, where
+):
+    out, killer = tmp_path / "ranked.jsonl", Killer()
+
+    def answer(seen):
+        if seen.number == 40:
+            killer.process.send_signal(signal.SIGINT)
+        return honest(seen)
+
+    async with service(answer) as server:
+        killer.process = await start("bulk", "-", "-o", str(out), *FAST, *options, server=server)
+        _, told = await killer.process.communicate(source.read_bytes())
+        assert killer.process.returncode == Exit.INTERRUPTED
+        assert f"what is finished is in {out}{where}, but standard input cannot be resumed: begin anew" in told.decode()
+        assert "--resume goes on" not in told.decode()
+        ran = await commands.run("bulk", "-", "-o", str(out), *FAST, *options, server=server, stdin=b"")
+        assert ran.code == Exit.USAGE
+        assert "standard input cannot be gone on with, --overwrite begins anew" in one_sentence(ran)
+
+
 async def test_a_second_ctrl_c_does_not_wait_for_what_is_under_way(source, form):
     out, options = form
     hanging = asyncio.Event()

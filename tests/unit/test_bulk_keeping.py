@@ -65,7 +65,9 @@ def test_reading_back_leaves_out_what_is_not_finished(tmp_path):
 
 
 def test_a_journal_that_cannot_be_written_says_how_to_go_on(tmp_path):
-    with pytest.raises(OutputError, match=r"make room or choose another place, then go on .* --resume"):
+    with pytest.raises(
+        OutputError, match=r"make room .* go on .* --resume; a job that reads standard input begins anew"
+    ):
         Journal(tmp_path / "no" / "j")
 
 
@@ -240,6 +242,12 @@ def test_a_file_that_does_not_say_the_order_of_its_output_goes_with_either(tmp_p
     check_same(tmp_path / "job", FACTS, FACTS | {"order": "source"})
     with pytest.raises(JobError, match='the order of the output was "completion", now it is "source"'):
         check_same(tmp_path / "job", FACTS | {"order": "completion"}, FACTS | {"order": "source"})
+
+
+def test_a_job_that_read_standard_input_is_not_taken_for_a_file_that_changed(tmp_path):
+    piped = FACTS | {"source": {"name": "standard input", "sha256": None}}
+    with pytest.raises(JobError, match="the source was standard input, which cannot be compared"):
+        check_same(tmp_path / "job", piped, FACTS)
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"format": 2}', b"\xff"])
