@@ -92,6 +92,15 @@ class JobFiles:
         """
         _remove(self.failed)
 
+    def remove_temporaries(self) -> None:
+        """Removes what a process that was killed has left; for who holds the journal's lock, so that nobody else writes.
+
+        Raises:
+            OutputError: One cannot be removed.
+        """
+        for path in self.temporaries():
+            _remove(path)
+
     def check_place(self) -> None:
         """Refuses an output that cannot be one, before anything is sent.
 

@@ -124,6 +124,7 @@ class FileLedger(Ledger):
             self.broken_off = max(0.0, time.time() - files.journal.stat().st_mtime)
         self._journal = Journal(files.journal)
         self.repaired = self._journal.repaired
+        files.remove_temporaries()
         if overwrite:
             self._journal.clear()
             files.remove(but=files.journal)
@@ -131,6 +132,7 @@ class FileLedger(Ledger):
             write_identity(files.identity, facts, finished=False)
         if retry_failed:
             files.remove_failed()
+        self._repair_failed()
         self._read_back()
 
     def is_done(self, at: int, key: bytes | None) -> bool:
@@ -197,6 +199,14 @@ class FileLedger(Ledger):
         what = "is there" if then is None or then["finished"] else "is of a job that was not finished"
         goes_on = "--resume goes on with it" if is_resumable(self._facts) else "standard input cannot be gone on with"
         raise JobError(f"{self._files.output} {what}: {goes_on}, --overwrite begins anew")
+
+    def _repair_failed(self) -> None:
+        """Cuts off a line that was not finished, and removes the file if nothing else is in it."""
+        if not self._files.failed.exists():
+            return
+        Journal(self._files.failed).close()
+        if not self._files.failed.stat().st_size:
+            self._files.remove_failed()
 
     def _read_back(self) -> None:
         if self._appended:

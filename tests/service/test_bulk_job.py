@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import io
 import json
+import os
 
 import pytest
 from support.bulk_jobs import by_id, lines, queries, ranked, write_jsonl
@@ -211,6 +212,36 @@ async def test_a_plan_counts_what_a_job_sends(server, source, out):
         assert server.counts.rerank == 0
         summary = await rerank_file(client, source, out, depth=2)
     assert (plan.queries, plan.inputs, plan.requests) == (20, 40, summary.requests)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_what_a_job_that_was_killed_while_it_wrote_has_left_is_removed(server, source, out, ordered):
+    left = [out.with_name(f".{out.name}{end}.{pid}.tmp") for end in ("", ".job.json") for pid in (7, os.getpid())]
+    others = [out.with_name(f".{name}.7.tmp") for name in ("ranked", "ranked.jsonl.more", "queries.jsonl")]
+    for path in (*left, *others):
+        path.write_bytes(b"half")
+    async with client_for(server) as client:
+        await rerank_file(client, source, out, ordered=ordered, resume=True)
+    assert [path for path in left if path.exists()] == []
+    assert [path for path in others if not path.exists()] == []
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b'{"id": "bad", "line": 21, "code": "bad_line", "message": "m", "trace": null}\n']
+)
+async def test_a_torn_line_of_the_list_of_failures_does_not_outlive_the_job(server, source, out, before):
+    failed = out.with_name("ranked.jsonl.failed.jsonl")
+    with source.open("ab") as file:
+        file.write(b"nonsense\n" if before else b"")
+    async with client_for(server) as client:
+        async with rerank_file(client, source, out, max_in_flight=2) as job:
+            async for _ in job:
+                break
+        failed.write_bytes(before + b'{"id": "q3", "li')
+        summary = await rerank_file(client, source, out, resume=True)
+    assert (summary.done, summary.failed) == (20, bool(before))
+    assert (failed.read_bytes() if failed.exists() else b"") == before
+    assert failed.exists() == bool(before)
 
 
 @pytest.mark.parametrize("ordered", [True, False])
