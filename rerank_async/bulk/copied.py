@@ -20,10 +20,8 @@ _AT_ONCE = 500  # names in one query; SQLite takes 999 in its oldest versions th
 class TextsCopied(Texts):
     """A compressed file with its copy."""
 
-    def __init__(self, path: str, copy: Path, *, keep: bool, built_seconds: float) -> None:
-        """Opens the copy that `copy_texts` made; ``keep``: whether it stays when this is closed."""
-        self._copy = copy
-        self._keep = keep
+    def __init__(self, path: str, copy: Path, *, built_seconds: float) -> None:
+        """Opens the copy that `copy_texts` made; from then on it may lose its name."""
         self._connection = sqlite3.connect(copy, check_same_thread=False)
         self._connection.execute("PRAGMA cache_size = -8000")
         meta = dict(self._connection.execute("SELECT name, value FROM meta"))
@@ -39,11 +37,8 @@ class TextsCopied(Texts):
         return found_of(found, ids)
 
     def close(self) -> None:
-        """As the base class says; a copy that is not to be kept goes."""
+        """As the base class says."""
         self._connection.close()
-        if not self._keep:
-            with contextlib.suppress(OSError):
-                self._copy.unlink()
 
 
 def is_current(copy: Path, stamp: str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -13,7 +14,7 @@ import attrs
 
 from rerank_async.bulk.errors import JobError, OutputError
 from rerank_async.bulk.journal import cannot_write
-from rerank_async.bulk.lines import STANDARD_INPUT, is_gzip
+from rerank_async.bulk.lines import STANDARD_INPUT, is_gzip, name_of, status_of
 
 STANDARD_OUTPUT = STANDARD_INPUT
 
@@ -46,14 +47,42 @@ class JobFiles:
         found = [path for path in (self.output, self.failed, self.identity) if path.exists() and path != self.journal]
         return [*found, *([self.journal] if self.journal.exists() and self.journal.stat().st_size else [])]
 
+    def check_apart(self, inputs: Mapping[str, str]) -> None:
+        """Refuses an output that would be written over what the job reads, under whatever name.
+
+        Args:
+            inputs: The files that are read, by what they are.
+
+        Raises:
+            JobError: A file of the job is one of them.
+        """
+        ours = {path: status_of(str(path)) for path in (*self._all(), *self.temporaries())}
+        for what, name in inputs.items():
+            read = status_of(name)
+            for path, written in ours.items():
+                if read is None or written is None or not os.path.samestat(read, written):
+                    continue
+                role = (
+                    "the output" if path == self.output else f"a file that the job with the output {self.output} keeps"
+                )
+                raise JobError(
+                    f"{path}, {role}, is the same file as {what}, {name_of(name)}, which would be lost; choose another "
+                    "output"
+                )
+
+    def temporaries(self) -> list[Path]:
+        """What a process that was killed while it wrote the output, or which job it is, has left."""
+        return [path for whole in (self.output, self.identity) for path in _temporaries_of(whole)]
+
     def remove(self, *, but: Path) -> None:
         """Removes all but one.
 
         Raises:
             OutputError: One cannot be removed.
         """
-        for path in {self.output, self.journal, self.identity, self.failed} - {but}:
-            _remove(path)
+        for path in self._all():
+            if path != but:
+                _remove(path)
 
     def remove_failed(self) -> None:
         """Removes the list of failures, whose queries are then wanted again.
@@ -62,6 +91,15 @@ class JobFiles:
             OutputError: It cannot be removed.
         """
         _remove(self.failed)
+
+    def remove_temporaries(self) -> None:
+        """Removes what a process that was killed has left; for who holds the journal's lock, so that nobody else writes.
+
+        Raises:
+            OutputError: One cannot be removed.
+        """
+        for path in self.temporaries():
+            _remove(path)
 
     def check_place(self) -> None:
         """Refuses an output that cannot be one, before anything is sent.
@@ -77,6 +115,11 @@ class JobFiles:
             raise OutputError(f"cannot write {self.output}: the folder {folder} does not exist; make it first")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise OutputError(f"cannot write {self.output}: the folder {folder} is not writable; choose another")
+
+    def _all(self) -> tuple[Path, ...]:
+        # Also the journal of a job of before whose output was not its own.
+        journal = self.output.parent / f"{self.output.name}.journal"
+        return (self.output, journal, self.identity, self.failed)
 
 
 @contextlib.contextmanager
@@ -108,6 +151,15 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
         raise
     except OSError as exc:
         raise cannot_write(path, exc) from exc
+
+
+def _temporaries_of(path: Path) -> list[Path]:
+    """What `replace_file` leaves behind when it is killed."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.\d+\.tmp")
+    try:
+        return [each for each in path.parent.iterdir() if name.fullmatch(each.name)]
+    except OSError:
+        return []  # no such folder: what is to be written says so
 
 
 def _remove(path: Path) -> None:

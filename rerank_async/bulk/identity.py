@@ -18,11 +18,13 @@ _WORDS = {
     "depth": "the depth",
     "output": "the form of the output",
     "tag": "the run's tag",
+    "order": "the order of the output",
     "source": "the source",
     "run": "the run",
     "queries": "the file of queries",
     "corpus": "the corpus",
 }
+_LATER = frozenset({"order"})  # what files of the same format may lack: nothing is known of it then
 
 
 def write_identity(path: Path, facts: dict[str, Any], *, finished: bool) -> None:
@@ -68,9 +70,13 @@ def check_same(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
     for name, words in _WORDS.items():
         was: Any = then.get(name)
         is_now: Any = now.get(name)
+        if name in _LATER and name not in then:
+            continue
         if was == is_now or (_is_file(was) and _is_file(is_now) and was["sha256"] == is_now["sha256"]):
             continue
-        if _is_file(was) and _is_file(is_now):
+        if _is_file(was) and was["sha256"] is None:
+            change = f"{words} was standard input, which cannot be compared"
+        elif _is_file(was) and _is_file(is_now):
             change = f"{words} has changed since the job began ({was['name']}: its SHA-256 is another)"
         else:
             change = (
@@ -80,6 +86,11 @@ def check_same(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
             f"{path} is of another job: {change}. Undo that to go on, choose another output, or begin anew with "
             "--overwrite"
         )
+
+
+def is_resumable(facts: dict[str, Any]) -> bool:
+    """Whether a job can be gone on with: what it reads is no standard input, which cannot be compared."""
+    return all(fact["sha256"] is not None for fact in facts.values() if _is_file(fact))
 
 
 def _is_file(fact: Any) -> bool:

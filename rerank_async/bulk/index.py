@@ -45,13 +45,12 @@ _FETCHES = 256
 class TextsOnDisk(Texts):
     """A plain file with an index."""
 
-    def __init__(self, path: str, index: Path, *, keep: bool, built_seconds: float) -> None:
+    def __init__(self, path: str, index: Path, *, built_seconds: float) -> None:
         """Opens both.
 
         Args:
             path: The file.
-            index: The index that `build` made.
-            keep: Whether the index stays when this is closed.
+            index: The index that `build` made; from then on it may lose its name.
             built_seconds: How long it took to build.
         """
         with index.open("rb") as file:
@@ -62,8 +61,6 @@ class TextsOnDisk(Texts):
         self._words = memoryview(self._map)[_HEAD_BYTES:].cast("Q")
         self._layout = layout_of(path)
         self._file = os.open(path, os.O_RDONLY)
-        self._index = index
-        self._keep = keep
         self._fetches = 0
         self._too_large = len(self._map) > _RESIDENT
 
@@ -90,16 +87,13 @@ class TextsOnDisk(Texts):
         return [self._text(each) for each in ids] if texts is None else texts
 
     def close(self) -> None:
-        """As the base class says; an index that is not to be kept goes."""
+        """As the base class says."""
         if self._file < 0:
             return
         os.close(self._file)
         self._file = -1
         self._words.release()
         self._map.close()
-        if not self._keep:
-            with contextlib.suppress(OSError):
-                self._index.unlink()
 
     def _text(self, document: str) -> str:
         """The text of one id, by the slow and sure way."""

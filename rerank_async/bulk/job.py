@@ -153,6 +153,7 @@ class BulkJob(Handout[QueryDone]):
         resume = settings.resume or settings.retry_failed
         if resume and self._source.is_pipe:
             raise JobError("standard input cannot be compared with that of the first run, so nothing can be resumed")
+        self._ledger.check_apart(self._source.files)
         self._source.open()
         survey = self._source.survey()
         facts = {**self._identity, **self._source.identity(survey)}

@@ -10,7 +10,10 @@ from pathlib import Path
 from rerank_async.bulk.errors import JobError, OutputError
 from rerank_async.bulk.lines import json_object
 
-_HOW_TO_GO_ON = "make room or choose another place, then go on with the same command and --resume"
+_HOW_TO_GO_ON = (
+    "make room or choose another place, then go on with the same command and --resume; a job that reads standard input "
+    "begins anew, with --overwrite"
+)
 
 
 def cannot_write(path: Path, exc: OSError) -> OutputError:

@@ -6,13 +6,13 @@ import heapq
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from rerank_async.bulk.errors import JobError, OutputError
 from rerank_async.bulk.files import JobFiles
-from rerank_async.bulk.identity import check_same, read_identity, write_identity
+from rerank_async.bulk.identity import check_same, is_resumable, read_identity, write_identity
 from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import Id, Item
 from rerank_async.bulk.journal import Journal, read_back
@@ -40,6 +40,9 @@ class Ledger(ABC):
         self.repaired = 0
         self.complete = False
         self.broken_off: float | None = None
+
+    def check_apart(self, inputs: Mapping[str, str]) -> None:  # noqa: B027 - a stream has no name
+        """Refuses to write over a file that is read; ``inputs``: those, by what they are."""
 
     @abstractmethod
     def open(self, facts: dict[str, Any], *, resume: bool, overwrite: bool, retry_failed: bool) -> None:
@@ -88,6 +91,14 @@ class FileLedger(Ledger):
         self._ids: IdSet | None = None
         self._places = Places()
 
+    def check_apart(self, inputs: Mapping[str, str]) -> None:
+        """As the base class says.
+
+        Raises:
+            JobError: A file of the job is one that is read.
+        """
+        self._files.check_apart(inputs)
+
     def open(self, facts: dict[str, Any], *, resume: bool, overwrite: bool, retry_failed: bool) -> None:
         """As the base class says.
 
@@ -98,12 +109,13 @@ class FileLedger(Ledger):
         """
         files = self._files
         files.check_place()
-        self._facts = facts
+        # An output in the order of completion is its own journal, so that the other order would not find it.
+        self._facts = facts = {**facts, "order": "completion" if self._appended else "source"}
         then = None if overwrite else read_identity(files.identity)
-        if not overwrite:
-            self._check_fresh(then, resume=resume)
         if then is not None:
             check_same(files.identity, then, facts)
+        if not overwrite:
+            self._check_fresh(then, resume=resume)
         if then is not None and then["finished"] and files.output.exists() and not files.journal.exists():
             self.complete = True
             self.done = int(then["done"])
@@ -112,6 +124,7 @@ class FileLedger(Ledger):
             self.broken_off = max(0.0, time.time() - files.journal.stat().st_mtime)
         self._journal = Journal(files.journal)
         self.repaired = self._journal.repaired
+        files.remove_temporaries()
         if overwrite:
             self._journal.clear()
             files.remove(but=files.journal)
@@ -119,6 +132,7 @@ class FileLedger(Ledger):
             write_identity(files.identity, facts, finished=False)
         if retry_failed:
             files.remove_failed()
+        self._repair_failed()
         self._read_back()
 
     def is_done(self, at: int, key: bytes | None) -> bool:
@@ -183,7 +197,16 @@ class FileLedger(Ledger):
                 "output, or begin anew with --overwrite"
             )
         what = "is there" if then is None or then["finished"] else "is of a job that was not finished"
-        raise JobError(f"{self._files.output} {what}: --resume goes on with it, --overwrite begins anew")
+        goes_on = "--resume goes on with it" if is_resumable(self._facts) else "standard input cannot be gone on with"
+        raise JobError(f"{self._files.output} {what}: {goes_on}, --overwrite begins anew")
+
+    def _repair_failed(self) -> None:
+        """Cuts off a line that was not finished, and removes the file if nothing else is in it."""
+        if not self._files.failed.exists():
+            return
+        Journal(self._files.failed).close()
+        if not self._files.failed.stat().st_size:
+            self._files.remove_failed()
 
     def _read_back(self) -> None:
         if self._appended:

@@ -6,6 +6,8 @@ import contextlib
 import gzip
 import hashlib
 import json
+import os
+import stat
 import sys
 import zlib
 from collections.abc import Iterator
@@ -33,6 +35,20 @@ def name_of(path: str) -> str:
 def is_gzip(path: str) -> bool:
     """Whether the file's name says that it is compressed."""
     return path.endswith(".gz")
+
+
+def status_of(path: str) -> os.stat_result | None:
+    """What the system knows of a file, or of standard input; None: it is not there."""
+    try:
+        return os.fstat(sys.stdin.fileno()) if path == STANDARD_INPUT else os.stat(path)  # noqa: PTH116 - as beside it
+    except (OSError, ValueError, AttributeError):  # the last two: standard input may be closed, or be no file
+        return None
+
+
+def is_stream(path: str) -> bool:
+    """Whether what a path names can be read once only: a pipe, a socket, a terminal."""
+    status = status_of(path)
+    return status is not None and not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
 
 
 def open_binary(path: str) -> BinaryIO:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import re
+import secrets
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rerank_async.bulk import copied, index
 from rerank_async.bulk.copied import TextsCopied
-from rerank_async.bulk.errors import SourceError
+from rerank_async.bulk.errors import OutputError, SourceError
 from rerank_async.bulk.index import TextsOnDisk
-from rerank_async.bulk.lines import STANDARD_INPUT, is_gzip
+from rerank_async.bulk.lines import STANDARD_INPUT, is_gzip, is_stream
 from rerank_async.bulk.texts import Texts, TextsInMemory
 
 IN_MEMORY = 16 * 2**20
@@ -26,7 +30,8 @@ def open_texts(path: str, *, in_memory: int = IN_MEMORY, check: Callable[[], obj
     """Opens a corpus, or queries.
 
     The index of a large file lies beside it as ``NAME.rerank-index``, and is used again as long as the file keeps its
-    size and time. Where that folder cannot be written, it lies among the temporary files until `Texts.close`.
+    size and time. Where that folder cannot be written, it has its place among the temporary files, without a name, until
+    `Texts.close`. What a process that was killed while it built an index has left is removed.
 
     Args:
         path: JSON Lines with ``_id`` (or ``id``), ``text`` and perhaps ``title``, which then stands before the text;
@@ -44,6 +49,10 @@ def open_texts(path: str, *, in_memory: int = IN_MEMORY, check: Callable[[], obj
         facts = Path(path).stat()
     except OSError as exc:
         raise SourceError(f"cannot read {path}: {exc.strerror}") from exc
+    if is_stream(path):
+        raise SourceError(
+            f"{path} is a pipe or a device; corpus and queries are looked up, so write it into a file first"
+        )
     compressed = is_gzip(path)
     if facts.st_size <= in_memory and not compressed:
         return TextsInMemory(path)
@@ -54,17 +63,45 @@ def open_texts(path: str, *, in_memory: int = IN_MEMORY, check: Callable[[], obj
     )
     stamp = f"{_FORMAT} {facts.st_size} {facts.st_mtime_ns}"
     beside = Path(path + SUFFIX)
-    if is_current(beside, stamp):
-        return kind(path, beside, keep=True, built_seconds=0.0)
-    started = time.perf_counter()
     keep = os.access(beside.parent, os.W_OK)
     folder = beside.parent if keep else Path(tempfile.gettempdir())
-    made = folder / f".{beside.name}.{os.getpid()}.tmp"
-    try:
+    _remove_abandoned(folder, beside.name)
+    if is_current(beside, stamp):
+        return kind(path, beside, built_seconds=0.0)
+    started = time.perf_counter()
+    with _temporary(folder, beside.name) as made:
         build(path, made, stamp, check)
         if keep:
             made.replace(beside)
-    except BaseException:
-        made.unlink(missing_ok=True)
-        raise
-    return kind(path, beside if keep else made, keep=keep, built_seconds=time.perf_counter() - started)
+        return kind(path, beside if keep else made, built_seconds=time.perf_counter() - started)
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path, name: str) -> Iterator[Path]:
+    """A new file that is locked inside the block, and loses its name with it."""
+    made = folder / f".{name}.{secrets.token_hex(8)}.tmp"
+    try:
+        lock = os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except OSError as exc:
+        raise OutputError(f"cannot write {made}: {exc.strerror}") from exc
+    try:
+        with contextlib.suppress(OSError):  # not every file system can; then nobody takes it for abandoned either
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield made
+    finally:
+        with contextlib.suppress(OSError):
+            made.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _remove_abandoned(folder: Path, name: str) -> None:
+    """Removes temporary files that nobody locks: who made them was killed. Numbers of processes are used again."""
+    ours = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]+\.tmp")
+    try:
+        found = [each for each in folder.iterdir() if ours.fullmatch(each.name)]
+    except OSError:
+        return  # a folder that cannot be listed
+    for path in found:
+        with contextlib.suppress(OSError), path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()

@@ -42,7 +42,7 @@ class Reader:
             thread: Where a slow disk is waited for.
         """
         self._items = source.items(self._skip)
-        self._unique = source.is_run and not source.is_pipe  # `Source.survey` has looked
+        self._unique = source.is_run  # the source has looked
         self._is_done = is_done
         self._failed_lines = failed_lines
         self._seen = IdSet()

@@ -80,7 +80,7 @@ def rerank_file(
     Raises:
         InvalidArgumentError: An argument is wrong. Awaiting the job raises: `JobError`, it cannot be begun so;
             `SourceError`, the source cannot be read; `OutputError`, something cannot be written; `JobStoppedError`, the
-            service ended it. After each of them it can be resumed.
+            service ended it. After each of them it can be resumed, unless it reads standard input.
     """
     files = Source(_path(source), run=_path(run), corpus=_path(corpus), queries=_path(queries), depth=_depth(depth))
     settings = JobSettings(

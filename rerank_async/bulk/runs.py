@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -10,8 +11,9 @@ from operator import gt, itemgetter
 from typing import NamedTuple
 
 from rerank_async.bulk.errors import BadItemError, SourceError
+from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import BadItem, Item
-from rerank_async.bulk.lines import decoded, name_of, numbered_lines, reading
+from rerank_async.bulk.lines import STANDARD_INPUT, decoded, name_of, numbered_lines, reading
 from rerank_async.bulk.texts import LackingError, Texts
 from rerank_async.policy.json_codec import codec
 
@@ -58,6 +60,26 @@ def read_groups(path: str) -> Iterator[Rows]:
         yield held
 
 
+def read_groups_once(path: str) -> Iterator[Rows]:
+    """As `read_groups`, of a run in which the rows of each query stand together.
+
+    Raises:
+        SourceError: They do not, or the file cannot be read.
+    """
+    name = name_of(path)
+    with contextlib.closing(IdSet()) as seen:
+        for rows in read_groups(path):
+            if not seen.add(rows.query):
+                words = f"{name}, line {rows.line}: query {rows.query.decode(errors='replace')} stands in two places"
+                if path != STANDARD_INPUT:
+                    raise SourceError(f"{words}; bring its rows together, for example by: sort -s -k1,1 {name}")
+                raise SourceError(
+                    f"{words}, so its ranking would be of a part only; bring the rows together before the pipe, for "
+                    "example by: sort -s -k1,1; then begin anew with --overwrite"
+                )
+            yield rows
+
+
 def read_run_items(
     path: str, queries: Texts, corpus: Texts, depth: int | None, skip: Callable[[int], bool]
 ) -> Iterator[Item | BadItem]:
@@ -74,10 +96,11 @@ def read_run_items(
         skip: Whether the query at a place, from 0, is not wanted, and so not looked up.
 
     Raises:
-        SourceError: The file cannot be read.
+        SourceError: The file cannot be read, or it is standard input and the rows of a query do not stand together.
     """
     name = name_of(path)
-    for at, rows in enumerate(read_groups(path)):
+    # A file was looked at as a whole before.
+    for at, rows in enumerate(read_groups_once(path) if path == STANDARD_INPUT else read_groups(path)):
         if skip(at):
             continue
         query_id = rows.query.decode(errors="replace")

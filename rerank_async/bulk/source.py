@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
@@ -10,11 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rerank_async.bulk.errors import SourceError
-from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import BadItem, Item, read_jsonl
-from rerank_async.bulk.lines import STANDARD_INPUT, name_of, numbered_lines
+from rerank_async.bulk.lines import STANDARD_INPUT, is_stream, name_of, numbered_lines
 from rerank_async.bulk.lookup import open_texts
-from rerank_async.bulk.runs import read_groups, read_run_items
+from rerank_async.bulk.runs import read_groups_once, read_run_items
 from rerank_async.bulk.texts import Texts
 from rerank_async.errors import InvalidArgumentError
 
@@ -83,6 +81,14 @@ class Source:
         return name_of(self._main)
 
     @property
+    def files(self) -> dict[str, str]:
+        """What is read, by what it is."""
+        found = {"the run" if self._run else "the source": self._main, "the corpus": self._corpus}
+        return {
+            what: path for what, path in (found | {"the file of queries": self._queries}).items() if path is not None
+        }
+
+    @property
     def is_pipe(self) -> bool:
         """Whether it is standard input, which can be read once only."""
         return self._main == STANDARD_INPUT
@@ -96,9 +102,14 @@ class Source:
         """Opens corpus and queries; builds an index where that is needed.
 
         Raises:
-            SourceError: A file cannot be used.
+            SourceError: A file cannot be used. So can none that is read once only, because a job reads its files twice.
             OutputError: There is no room for an index.
         """
+        if not self.is_pipe and is_stream(self._main):
+            raise SourceError(
+                f"{self._main} is a pipe or a device, which can be read once only; give - and pipe it into standard "
+                "input, or write it into a file first"
+            )
         if self._run and not self._texts:
             assert self._corpus is not None and self._queries is not None  # noqa: PT018, S101 - checked by __init__
             self._texts.append(open_texts(self._queries, check=self._check))
@@ -142,7 +153,7 @@ class Source:
                 out; JSON Lines give it all the same, because their ids must be seen.
 
         Raises:
-            SourceError: The main file cannot be read any further.
+            SourceError: The main file cannot be read any further, or the rows of a query do not stand together in a run.
         """
         if self._run:
             queries, corpus = self._texts
@@ -163,14 +174,8 @@ class Source:
 
     def _count_run(self, digest: Any) -> int:
         count = 0
-        with contextlib.closing(IdSet()) as seen:
-            for rows in read_groups(self._main):
-                self._check()
-                digest.update(rows.content)
-                count += 1
-                if not seen.add(rows.query):
-                    raise SourceError(
-                        f"{self.name}, line {rows.line}: query {rows.query.decode(errors='replace')} stands in two "
-                        f"places; bring its rows together, for example by: sort -s -k1,1 {self.name}"
-                    )
+        for rows in read_groups_once(self._main):
+            self._check()
+            digest.update(rows.content)
+            count += 1
         return count

@@ -47,6 +47,11 @@ class Wish:
     dry_run: bool
     as_json: bool
 
+    @property
+    def reads_pipe(self) -> bool:
+        """Whether the queries come from standard input, which can be read once only."""
+        return "-" in (self.source, self.files["run"])
+
 
 def _params(_: click.Context, __: click.Parameter, value: str | None) -> dict[str, Any]:
     """A JSON object."""
@@ -119,7 +124,8 @@ def bulk(**options: Any) -> None:
     [{"id" or "index", "score"}]}, best first. With --run it is a TREC run that is reranked into a TREC run. Names that
     end in .gz are compressed files.
 
-    What is finished is written at once: after a crash, a full disk or Ctrl-C the same command with --resume goes on.
+    What is finished is written at once: after a crash, a full disk or Ctrl-C the same command with --resume goes on,
+    unless SOURCE is standard input.
 
     \b
     rerank-async bulk queries.jsonl -o ranked.jsonl --resume
@@ -284,8 +290,12 @@ def _way_on(wish: Wish) -> str:
     """How a job that was not finished goes on."""
     if wish.output == "-":
         return "-o - keeps nothing to resume"
-    if "-" in (wish.source, *(wish.files[name] for name in ("run", "corpus", "queries"))):
-        return "standard input cannot be read again, so nothing can be resumed, and --overwrite begins anew"
+    if wish.reads_pipe:
+        journal = Path(f"{wish.output}.journal")
+        return (
+            f"what is finished is in {journal if journal.exists() else wish.output}, but standard input cannot be "
+            "resumed: begin anew with --overwrite, or put the input into a file first, which can"
+        )
     instead = " in the place of --overwrite" if wish.how["overwrite"] else ""
     return f"the same command with --resume{instead} goes on"
 
@@ -303,7 +313,12 @@ def _show_summary(summary: Summary, wish: Wish) -> None:
         f"{summary.tokens} tokens, in {length(summary.seconds)}"
     )
     if summary.failures is not None:
-        note(f"what failed is in {summary.failures}; the same command with --retry-failed takes it up again")
+        again = (
+            "standard input cannot be read again, so put what is to be tried once more into a file"
+            if wish.reads_pipe
+            else "the same command with --retry-failed takes it up again"
+        )
+        note(f"what failed is in {summary.failures}; {again}")
     if not summary.complete:
         note(f"stopped: {_way_on(wish)}")
     elif wish.output != "-":

@@ -3,11 +3,13 @@
 import csv
 import gzip
 import json
+import os
+import shlex
 
 import pytest
 from support import commands
 from support.bulk_jobs import by_id, lines, queries, ranked, write_jsonl
-from support.commands import one_sentence
+from support.commands import CLI, one_sentence
 from support.services import honest, refusal, service
 
 from rerank_async.cli.exits import Exit
@@ -161,6 +163,13 @@ async def test_what_fails_is_named_on_standard_error_where_no_file_lists_it(serv
         assert f"failed: query 'e{number}' (line {number + 1}): query is empty" in ran.err
 
 
+async def test_what_fails_of_standard_input_is_not_promised_to_be_taken_up_again(server, out):
+    ran = await bulk("-", "-o", out, server=server, stdin=b"nonsense\n")
+    assert ran.code == Exit.SOME_FAILED
+    assert "standard input cannot be read again" in ran.err
+    assert "--retry-failed" not in ran.err
+
+
 async def test_on_error_stop_ends_at_the_bad_line_and_skip_goes_on_from_there(server, tmp_path, out):
     source = tmp_path / "q.jsonl"
     source.write_bytes(
@@ -239,6 +248,40 @@ async def test_an_output_that_exists_is_left_alone(server, source, out):
     assert out.read_bytes() == b"mine\n"
     assert (await bulk(source, "-o", out, "--overwrite", server=server)).code == 0
     assert len(lines(out)) == 12
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)], ids=["job", "dry run"])
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("/dev/stdin",), "/dev/stdin is a pipe or a device, which can be read once only; give -"),
+        (("fifo",), "fifo is a pipe or a device, which can be read once only; give -"),
+        (("--run", "fifo", "--corpus", "q.jsonl", "--queries", "q.jsonl"), "fifo is a pipe"),
+        (("--run", "q.jsonl", "--corpus", "fifo", "--queries", "q.tsv"), "corpus and queries are looked up"),
+        (("--run", "q.jsonl", "--corpus", "q.jsonl", "--queries", "fifo"), "corpus and queries are looked up"),
+    ],
+    ids=["standard input by its path", "source", "run", "corpus", "queries"],
+)
+async def test_a_pipe_given_by_its_path_is_refused_and_not_taken_for_empty(
+    server, tmp_path, monkeypatch, args, words, options
+):
+    monkeypatch.chdir(tmp_path)
+    content = write_jsonl(tmp_path / "q.jsonl", queries(2)).read_bytes()
+    (tmp_path / "q.tsv").write_text("q\tx\n")
+    os.mkfifo("fifo")
+    ran = await bulk(*args, "-o", "x", *options, server=server, stdin=content)
+    assert ran.code == Exit.USAGE
+    assert words in one_sentence(ran)
+    assert not (tmp_path / "x").exists()
+
+
+async def test_standard_input_from_the_output_is_refused_before_the_output_is_emptied(server, source):
+    content = source.read_bytes()
+    line = shlex.join([*CLI, "bulk", "-", "-o", str(source), *FAST, "--overwrite"])
+    ran = await commands.run(server=server, command=("bash", "-c", f"{line} < {shlex.quote(str(source))}"))
+    assert ran.code == Exit.USAGE
+    assert f"{source}, the output, is the same file as the source, standard input" in one_sentence(ran)
+    assert source.read_bytes() == content
 
 
 async def test_a_finished_job_has_nothing_left_to_do(server, source, out):
@@ -387,6 +430,18 @@ async def test_rows_of_a_query_in_two_places_are_refused_before_anything_is_sent
     assert ran.code == Exit.USAGE
     assert "line 25: query q0 stands in two places" in one_sentence(ran)
     assert server.counts.rerank == 0
+
+
+@pytest.mark.parametrize("on_error", ["skip", "stop"])
+async def test_rows_of_a_query_in_two_places_of_a_pipe_end_the_job_where_it_shows(server, collection, on_error):
+    content = (collection / "first.run").read_bytes() + b"q0 Q0 d1 1 1.0 first\nq1 Q0 d1 1 1.0 first\n"
+    args = ("--run", "-", *run_of(collection)[2:], "--on-error", on_error)
+    ran = await bulk(*args, "-o", collection / "out.run", server=server, stdin=content)
+    assert ran.code == Exit.USAGE
+    assert "standard input, line 25: query q0 stands in two places" in one_sentence(ran)
+    assert "sort -s -k1,1; then begin anew with --overwrite" in one_sentence(ran)
+    assert not (collection / "out.run").exists()
+    assert not (collection / "out.run.failed.jsonl").exists()
 
 
 async def test_eval_measures_runs_and_compares_them(server, collection):

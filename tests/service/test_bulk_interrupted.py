@@ -125,6 +125,28 @@ async def test_an_interrupted_job_says_how_to_go_on(source, form, number):
         assert (ran.code, content(out)) == (0, right)
 
 
+@pytest.mark.parametrize(("options", "where"), [((), ""), (("--ordered",), ".journal")], ids=["plain", "ordered"])
+async def test_an_interrupted_job_from_standard_input_does_not_promise_that_it_can_be_resumed(
+    tmp_path, source, options, where
+):
+    out, killer = tmp_path / "ranked.jsonl", Killer()
+
+    def answer(seen):
+        if seen.number == 40:
+            killer.process.send_signal(signal.SIGINT)
+        return honest(seen)
+
+    async with service(answer) as server:
+        killer.process = await start("bulk", "-", "-o", str(out), *FAST, *options, server=server)
+        _, told = await killer.process.communicate(source.read_bytes())
+        assert killer.process.returncode == Exit.INTERRUPTED
+        assert f"what is finished is in {out}{where}, but standard input cannot be resumed: begin anew" in told.decode()
+        assert "--resume goes on" not in told.decode()
+        ran = await commands.run("bulk", "-", "-o", str(out), *FAST, *options, server=server, stdin=b"")
+        assert ran.code == Exit.USAGE
+        assert "standard input cannot be gone on with, --overwrite begins anew" in one_sentence(ran)
+
+
 async def test_a_second_ctrl_c_does_not_wait_for_what_is_under_way(source, form):
     out, options = form
     hanging, reached = asyncio.Event(), asyncio.Event()
@@ -262,7 +284,7 @@ async def test_a_job_that_was_begun_anew_or_reads_a_pipe_says_how_it_goes_on_too
         assert "the same command with --resume in the place of --overwrite goes on" in ran.err
         content = source.read_bytes()
         ran = await commands.run("bulk", "-", "-o", out, *FAST, "--overwrite", server=server, stdin=content)
-        assert "nothing can be resumed, and --overwrite begins anew" in ran.err
+        assert "standard input cannot be resumed: begin anew with --overwrite" in ran.err
         ran = await commands.run("bulk", "-", "-o", "-", *FAST, server=server, stdin=content)
         assert "-o - keeps nothing to resume" in ran.err
 

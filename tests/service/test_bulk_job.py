@@ -1,8 +1,10 @@
 """Bulk jobs from Python: awaited, iterated, watched, stopped; and what an outage does to them."""
 
 import asyncio
+import gzip
 import io
 import json
+import os
 
 import pytest
 from support import codecs
@@ -180,6 +182,33 @@ async def test_its_errors_are_errors_of_this_package(server, source, out, tmp_pa
     assert isinstance(caught.value, errors.RerankError)
 
 
+@pytest.mark.parametrize("options", [{"overwrite": True}, {"resume": True}, {"ordered": True, "overwrite": True}, {}])
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_an_output_that_is_the_source_is_refused_and_left_as_it_is(server, tmp_path, options, compressed):
+    source = write_jsonl(tmp_path / "q.jsonl", queries(2))
+    if compressed:
+        source = tmp_path / "q.jsonl.gz"
+        source.write_bytes(gzip.compress((tmp_path / "q.jsonl").read_bytes()))
+    content, there = source.read_bytes(), sorted(tmp_path.iterdir())
+    async with client_for(server) as client:
+        with pytest.raises(JobError, match="is the same file as the source"):
+            await rerank_file(client, source, tmp_path / "." / source.name, **options)
+    assert (source.read_bytes(), sorted(tmp_path.iterdir())) == (content, there)
+
+
+@pytest.mark.parametrize("name", ["corpus", "queries", "run"])
+async def test_an_output_that_is_a_file_of_a_run_is_refused_and_left_as_it_is(server, tmp_path, name):
+    (tmp_path / "run").write_text("q Q0 d 1 1.0 t\n")
+    (tmp_path / "queries").write_text("q\twhy\n")
+    (tmp_path / "corpus").write_text("d\ttext\n")
+    files = {each: tmp_path / each for each in ("run", "queries", "corpus")}
+    content = files[name].read_bytes()
+    async with client_for(server) as client:
+        with pytest.raises(JobError, match="is the same file as the"):
+            await rerank_file(client, None, files[name], **files, overwrite=True)
+    assert files[name].read_bytes() == content
+
+
 async def test_a_plan_counts_what_a_job_sends(server, source, out):
     async with client_for(server) as client:
         plan = await plan_file(client, source, depth=2)
@@ -236,6 +265,72 @@ async def test_half_of_a_surrogate_pair_fails_its_line_alone_under_either_codec(
     (failed,) = lines(out.with_name("ranked.jsonl.failed.jsonl"))
     assert (failed["line"], failed["code"]) == (2, "bad_line")
     assert by_id(lines(out)) == {value["id"]: ranked(value) for value in good}
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_what_a_job_that_was_killed_while_it_wrote_has_left_is_removed(server, source, out, ordered):
+    left = [out.with_name(f".{out.name}{end}.{pid}.tmp") for end in ("", ".job.json") for pid in (7, os.getpid())]
+    others = [out.with_name(f".{name}.7.tmp") for name in ("ranked", "ranked.jsonl.more", "queries.jsonl")]
+    for path in (*left, *others):
+        path.write_bytes(b"half")
+    async with client_for(server) as client:
+        await rerank_file(client, source, out, ordered=ordered, resume=True)
+    assert [path for path in left if path.exists()] == []
+    assert [path for path in others if not path.exists()] == []
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b'{"id": "bad", "line": 21, "code": "bad_line", "message": "m", "trace": null}\n']
+)
+async def test_a_torn_line_of_the_list_of_failures_does_not_outlive_the_job(server, source, out, before):
+    failed = out.with_name("ranked.jsonl.failed.jsonl")
+    with source.open("ab") as file:
+        file.write(b"nonsense\n" if before else b"")
+    async with client_for(server) as client:
+        async with rerank_file(client, source, out, max_in_flight=2) as job:
+            async for _ in job:
+                break
+        failed.write_bytes(before + b'{"id": "q3", "li')
+        summary = await rerank_file(client, source, out, resume=True)
+    assert (summary.done, summary.failed) == (20, bool(before))
+    assert (failed.read_bytes() if failed.exists() else b"") == before
+    assert failed.exists() == bool(before)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_the_other_order_does_not_go_on_with_a_journal_that_it_would_not_find(server, source, out, ordered):
+    async with client_for(server) as client:
+        async with rerank_file(client, source, out, ordered=ordered, max_in_flight=2) as job:
+            async for _ in job:
+                break
+        there = {path: path.read_bytes() for path in out.parent.iterdir()}
+        with pytest.raises(JobError, match="is of another job: the order of the output was"):
+            await rerank_file(client, source, out, ordered=not ordered, resume=True)
+        assert {path: path.read_bytes() for path in out.parent.iterdir()} == there
+        assert (await rerank_file(client, source, out, ordered=ordered, resume=True)).resumed >= 1
+
+
+async def test_another_order_from_the_beginning_leaves_no_journal_of_before(server, source, out):
+    async with client_for(server) as client:
+        async with rerank_file(client, source, out, ordered=True, max_in_flight=2) as job:
+            async for _ in job:
+                break
+        assert out.with_name("ranked.jsonl.journal").exists()
+        await rerank_file(client, source, out, overwrite=True)
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        "queries.jsonl",
+        "ranked.jsonl",
+        "ranked.jsonl.job.json",
+    ]
+
+
+async def test_without_resume_too_it_is_said_that_the_output_is_of_another_job(server, source, out):
+    async with client_for(server) as client:
+        await rerank_file(client, source, out)
+        with pytest.raises(JobError, match="is of another job: the depth was null, now it is 2"):
+            await rerank_file(client, source, out, depth=2)
+        with pytest.raises(JobError, match="--resume goes on with it"):
+            await rerank_file(client, source, out)
 
 
 # Outages

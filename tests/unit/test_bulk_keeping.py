@@ -65,7 +65,9 @@ def test_reading_back_leaves_out_what_is_not_finished(tmp_path):
 
 
 def test_a_journal_that_cannot_be_written_says_how_to_go_on(tmp_path):
-    with pytest.raises(OutputError, match=r"make room or choose another place, then go on .* --resume"):
+    with pytest.raises(
+        OutputError, match=r"make room .* go on .* --resume; a job that reads standard input begins anew"
+    ):
         Journal(tmp_path / "no" / "j")
 
 
@@ -190,6 +192,22 @@ def test_an_empty_journal_does_not_count_as_there(tmp_path):
     assert files.there() == [files.output]
 
 
+@pytest.mark.parametrize("name", ["out", "out.journal", "out.job.json", "out.failed.jsonl", ".out.77.tmp"])
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+def test_no_file_of_a_job_may_be_one_that_is_read(tmp_path, name, link):
+    files = JobFiles.of(str(tmp_path / "out"), appended=True)
+    (tmp_path / name).write_bytes(b"precious")
+    read = tmp_path / name
+    if link is not None:
+        read = tmp_path / "elsewhere"
+        getattr(read, link)(tmp_path / name)
+    files.check_apart({"the source": str(tmp_path / "another"), "the run": "-"})
+    with pytest.raises(JobError) as caught:
+        files.check_apart({"the source": str(tmp_path / "another"), "the corpus": str(read)})
+    assert f"{tmp_path / name}, " in str(caught.value)
+    assert f"the same file as the corpus, {read}, which would be lost" in str(caught.value)
+
+
 # Identity
 
 FACTS = {"model_id": "m", "params": {}, "depth": None, "output": "jsonl", "source": {"name": "a", "sha256": "00"}}
@@ -218,6 +236,18 @@ def test_an_identity_comes_back_as_it_was_written(tmp_path):
 def test_each_difference_is_named(tmp_path, change, words):
     with pytest.raises(JobError, match=words):
         check_same(tmp_path / "job", FACTS, FACTS | change)
+
+
+def test_a_file_that_does_not_say_the_order_of_its_output_goes_with_either(tmp_path):
+    check_same(tmp_path / "job", FACTS, FACTS | {"order": "source"})
+    with pytest.raises(JobError, match='the order of the output was "completion", now it is "source"'):
+        check_same(tmp_path / "job", FACTS | {"order": "completion"}, FACTS | {"order": "source"})
+
+
+def test_a_job_that_read_standard_input_is_not_taken_for_a_file_that_changed(tmp_path):
+    piped = FACTS | {"source": {"name": "standard input", "sha256": None}}
+    with pytest.raises(JobError, match="the source was standard input, which cannot be compared"):
+        check_same(tmp_path / "job", piped, FACTS)
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"format": 2}', b"\xff"])

@@ -1,5 +1,6 @@
 """Corpora: the same texts from memory, through an index on the disk, and out of a compressed file."""
 
+import fcntl
 import gzip
 import json
 import os
@@ -137,11 +138,54 @@ def test_beside_a_folder_that_is_not_writable_the_index_is_temporary(tmp_path, k
     monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     texts = opened(tmp_path, b"a\tx\n", kind)
-    assert len(list(elsewhere.iterdir())) == 1
+    assert list(elsewhere.iterdir()) == [], "it has no name, so that kill -9 leaves nothing either"
     assert texts.fetch(["a"]) == ["x"]
     texts.close()
     assert list(elsewhere.iterdir()) == []
     assert stat.S_ISREG((tmp_path / Path(texts.path).name).stat().st_mode)
+
+
+@pytest.mark.parametrize("kind", ["disk", "compressed"])
+@pytest.mark.parametrize("current", [False, True])
+def test_what_was_left_by_who_was_killed_while_he_built_an_index_is_removed(tmp_path, kind, current):
+    name = f"corpus{'.gz' if kind == 'compressed' else ''}{SUFFIX}"
+    if current:
+        opened(tmp_path, b"a\tx\n", kind).close()
+    left = [tmp_path / f".{name}.{number}.tmp" for number in (7, os.getpid(), "0123456789abcdef")]
+    others = [tmp_path / f".other{SUFFIX}.7.tmp", tmp_path / f".{name}.7.tmp.txt", tmp_path / f".{name}.77.tmp"]
+    for path in (*left, *others):
+        path.write_bytes(b"half of an index")
+    with others[-1].open("r+b") as file:  # somebody else builds it at the moment
+        fcntl.flock(file, fcntl.LOCK_EX)
+        texts = (
+            opened(tmp_path, b"a\tx\n", kind)
+            if not current
+            else open_texts(str(tmp_path / name[: -len(SUFFIX)]), in_memory=0)
+        )
+    assert (texts.built_seconds == 0.0) == current
+    assert texts.fetch(["a"]) == ["x"]
+    texts.close()
+    assert [path for path in left if path.exists()] == []
+    assert [path for path in others if not path.exists()] == []
+
+
+@pytest.mark.parametrize("kind", ["disk", "compressed"])
+def test_an_index_that_is_built_is_locked_so_that_nobody_takes_it_for_abandoned(tmp_path, kind):
+    seen = []
+
+    def check():
+        (made,) = tmp_path.glob(f".corpus*{SUFFIX}.*.tmp")
+        with made.open("r+b") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        seen.append(made)
+
+    content = b"".join(b"n%d\tx\n" % number for number in range(2000))
+    path = tmp_path / ("corpus.gz" if kind == "compressed" else "corpus")
+    path.write_bytes(gzip.compress(content) if kind == "compressed" else content)
+    texts = open_texts(str(path), in_memory=0, check=check)
+    texts.close()
+    assert seen
+    assert not seen[0].exists()
 
 
 def test_ids_with_the_same_checksum_are_told_apart(tmp_path, monkeypatch):
@@ -197,6 +241,12 @@ def test_temporary_files_for_which_there_is_no_room_are_named_with_their_folder(
     assert f"in {folder}: database or disk is full; make room there, or name another folder" in str(caught.value)
     assert "then give the same command again" in str(caught.value)
     assert [path.name for path in tmp_path.iterdir() if "rerank-index" in path.name] == []
+
+
+def test_a_pipe_cannot_be_looked_up_in_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "corpus.gz")
+    with pytest.raises(SourceError, match=r"corpus.gz is a pipe or a device; .* write it into a file first"):
+        open_texts(str(tmp_path / "corpus.gz"))
 
 
 @pytest.mark.parametrize(("path", "words"), [("-", "standard input does not allow"), ("absent", "cannot read absent")])
