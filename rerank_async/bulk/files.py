@@ -106,9 +106,17 @@ class JobFiles:
 
         Raises:
             JobError: It is a folder, a device or a pipe.
-            OutputError: Its folder is missing or cannot be written.
+            OutputError: Its folder is missing or cannot be written, or its name is too long.
         """
         folder = self.output.parent
+        longest = _temporary_of(self.identity)  # of all names
+        try:
+            longest.exists()
+        except OSError as exc:
+            raise OutputError(
+                f"cannot write {self.output}: {exc.strerror}, counting what stands beside it, such as {longest.name}; "
+                "choose a shorter one"
+            ) from exc
         if self.output.exists() and not self.output.is_file():
             raise JobError(f"{self.output} is not a plain file; name one, or - for standard output")
         if not folder.is_dir():
@@ -129,7 +137,7 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OutputError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary_of(path)
     try:
         try:
             with temporary.open("wb") as file:
@@ -151,6 +159,10 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
         raise
     except OSError as exc:
         raise cannot_write(path, exc) from exc
+
+
+def _temporary_of(path: Path) -> Path:
+    return path.parent / f".{path.name}.{os.getpid()}.tmp"
 
 
 def _temporaries_of(path: Path) -> list[Path]:

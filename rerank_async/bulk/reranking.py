@@ -26,6 +26,7 @@ from rerank_async.errors import InvalidArgumentError
 
 StrPath = str | os.PathLike[str]
 
+_TAG = "rerank_async"
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
 
@@ -38,7 +39,7 @@ def rerank_file(
     corpus: StrPath | None = None,
     queries: StrPath | None = None,
     depth: int | None = None,
-    tag: str = "rerank_async",
+    tag: str | None = None,
     ordered: bool = False,
     resume: bool = False,
     overwrite: bool = False,
@@ -67,7 +68,7 @@ def rerank_file(
         corpus: The documents of ``run``: JSON Lines of ``{"_id", "title", "text"}``, or lines of id, tab, text.
         queries: The queries of ``run``, likewise.
         depth: Only the first so many candidates of each query, at least 1; None: all.
-        tag: The last column of a run that is written.
+        tag: The last column of a run that is written; None: ``rerank_async``. Only where a run is written.
         ordered: The output is in the source's order. What is written from a journal always is.
         resume: Go on with a job that was not finished, or begin it.
         overwrite: Begin anew, whatever is there.
@@ -104,7 +105,7 @@ def rerank_file(
         "model_id": client.model_id,
         "params": _plain(attrs.asdict(client._params)),  # noqa: SLF001 - what its requests will carry
         "output": results.kind,
-        "tag": tag if results.kind == "run" else None,
+        "tag": (_TAG if tag is None else tag) if results.kind == "run" else None,
     }
     return BulkJob(client, files, ledger, settings, output_name=name, identity=identity, observer=observer)
 
@@ -163,9 +164,13 @@ def _depth(depth: int | None) -> int | None:
     return depth
 
 
-def _results(source: Source, output: str, tag: str) -> Results:
+def _results(source: Source, output: str, tag: str | None) -> Results:
     if not source.is_run or Path(output).name.endswith(_JSON_SUFFIXES):
+        if tag is not None:
+            words = "tag (--tag) is the last column of a run, but JSON Lines are written, which have none; leave it out"
+            raise InvalidArgumentError(words, argument="tag")
         return JsonResults()
+    tag = _TAG if tag is None else tag
     if not tag or any(map(str.isspace, tag)):
         raise InvalidArgumentError(f"tag must be one word, not {tag!r}", argument="tag")
     return RunResults(tag)

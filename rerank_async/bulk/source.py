@@ -59,10 +59,14 @@ class Source:
         """
         if (path is None) == (run is None):
             raise InvalidArgumentError("one source is needed: a file of JSON Lines, or a run", argument="source")
-        for name, value in (("corpus", corpus), ("queries", queries)):
+        for name, value, what in (("corpus", corpus, "documents"), ("queries", queries, "queries")):
             if (run is None) != (value is None):
-                words = "a run needs a file of" if run is not None else "only a run is looked up in a file of"
-                raise InvalidArgumentError(f"{words} {name}", argument=name)
+                words = (
+                    f"a run needs the file of its {what}: give {name} (--{name})"
+                    if run is not None
+                    else f"only the {what} of a run are looked up: give run (--run) too, or leave {name} (--{name}) out"
+                )
+                raise InvalidArgumentError(words, argument=name)
         self._main: str = run if run is not None else path  # type: ignore[assignment]  # one of them is given
         self._run = run is not None
         self._corpus, self._queries = corpus, queries

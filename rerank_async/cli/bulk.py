@@ -106,7 +106,7 @@ def _params(_: click.Context, __: click.Parameter, value: str | None) -> dict[st
 @click.option("--retry-failed", is_flag=True, help="Go on, and take up again what failed.")
 @click.option("--overwrite", is_flag=True, help="Begin anew, whatever is there.")
 @click.option("--ordered", is_flag=True, help="Write JSON Lines in the order of SOURCE, at the end.")
-@click.option("--tag", default="rerank_async", show_default=True, metavar="WORD", help="The last column of a run.")
+@click.option("--tag", metavar="WORD", help="The last column of a run that is written.  [default: rerank_async]")
 @click.option(
     "--max-outage",
     type=click.FloatRange(min=0),

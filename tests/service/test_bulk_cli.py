@@ -216,8 +216,28 @@ async def test_retry_failed_takes_up_what_failed_and_nothing_else(tmp_path, out)
         (("q.jsonl", "-o", "x", "--overwrite", "--resume"), "nothing to resume"),
         (("q.jsonl", "-o", "x", "--dry-run", "--resume"), "plans the whole"),
         (("q.jsonl", "-o", "x", "--run", "r"), "one source is needed"),
-        (("--run", "r", "-o", "x"), "a run needs a file of corpus"),
-        (("q.jsonl", "-o", "x", "--corpus", "c"), "only a run is looked up"),
+        (("--run", "r", "-o", "x"), "a run needs the file of its documents: give corpus (--corpus)"),
+        (("q.jsonl", "-o", "x", "--corpus", "c"), "give run (--run) too, or leave corpus (--corpus) out"),
+        (("--run", "r", "--corpus", "c", "-o", "x"), "a run needs the file of its queries: give queries (--queries)"),
+        (
+            ("q.jsonl", "-o", "x", "--tag", "mine"),
+            "tag (--tag) is the last column of a run, but JSON Lines are written",
+        ),
+        (
+            (
+                "--run",
+                "q.jsonl",
+                "--corpus",
+                "q.jsonl",
+                "--queries",
+                "q.jsonl",
+                "-o",
+                "x.jsonl",
+                "--tag",
+                "rerank_async",
+            ),
+            "tag (--tag) is the last column of a run",
+        ),
         (("q.jsonl", "-o", "x", "--params", '{"top": 1}'), "--params: unknown name 'top'"),
         (("q.jsonl", "-o", "x", "--top-n", "1", "--params", '{"return_options": {"top_n": 2}}'), "both set top_n"),
         (("q.jsonl", "-o", "x", "--params", '{"return_options": {"inputs": true}}'), "not written"),
@@ -325,6 +345,17 @@ async def test_a_journal_of_another_version_is_refused(server, source, out):
     ran = await bulk(source, "-o", out, "--resume", server=server)
     assert ran.code == Exit.USAGE
     assert "another version of the journal (99" in one_sentence(ran)
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 236, "x" * 250, "x" * 300, "x/" * 3000 + "x"], ids=["aside", "own", "far", "path"]
+)
+async def test_a_name_that_is_too_long_is_an_output_that_cannot_be_written(server, source, tmp_path, name):
+    ran = await bulk(source, "-o", tmp_path / name, server=server)
+    assert ran.code == Exit.UNWRITTEN
+    assert "File name too long, counting what stands beside it" in one_sentence(ran)
+    assert "choose a shorter one" in one_sentence(ran)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 async def test_a_folder_that_is_missing_cannot_be_written(server, source, tmp_path):

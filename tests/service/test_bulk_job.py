@@ -159,6 +159,8 @@ async def test_a_job_runs_once(server, source, out):
         ({"corpus": "c"}, "corpus"),
         ({"source": None}, "source"),
         ({"source": None, "run": "r", "corpus": "c", "queries": "q", "tag": "two words"}, "tag"),
+        ({"source": None, "run": "r", "corpus": "c", "queries": "q", "tag": ""}, "tag"),
+        ({"tag": "mine"}, "tag"),
     ],
     ids=lambda value: str(value) if isinstance(value, str) else None,
 )
