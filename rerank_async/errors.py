@@ -149,11 +149,13 @@ class ConnectionFailedError(NoAnswerError, ConnectionError):
 
     Attributes:
         refused: Whether nothing listened at the address, so that nothing was sent. Such a request costs no attempt.
+        final: Whether trying again cannot mend it: the server does not speak TLS. Never retried.
     """
 
-    def __init__(self, message: str, *, url: str | None = None, refused: bool = False) -> None:
+    def __init__(self, message: str, *, url: str | None = None, refused: bool = False, final: bool = False) -> None:
         super().__init__(message, url=url)
         self.refused = refused
+        self.final = final
 
 
 class CertificateError(ConnectionFailedError):

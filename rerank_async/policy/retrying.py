@@ -128,7 +128,7 @@ def decide(
     if isinstance(error, AuthenticationError) and (error.status == 401 or error.code in _TOKEN_CODES):
         return GiveUp() if renewed else NewToken()
     mendable = isinstance(error, _RETRYABLE) or (isinstance(error, StatusError) and error.status in _RETRYABLE_STATUSES)
-    if not mendable or isinstance(error, _FINAL):
+    if not mendable or isinstance(error, _FINAL) or (isinstance(error, ConnectionFailedError) and error.final):
         return GiveUp()
     return _retry(error, attempts, refused, elapsed, options, jitter)
 
