@@ -8,7 +8,7 @@ from aiohttp import web
 from support.clients import client_for
 from support.services import RERANK, TOKEN, honest, refusal, service, too_many
 
-from rerank_async import AsyncAPIClient, AsyncRerank, BatchOptions, MemoryTokenStore, RetryOptions
+from rerank_async import AsyncAPIClient, AsyncRerank, BatchOptions, LimitOptions, MemoryTokenStore, RetryOptions
 from rerank_async.errors import ConnectionFailedError, DeadlineExceededError, RateLimitError, ServiceError
 
 PATIENT = RetryOptions(max_attempts=1000, base_delay=0.05, max_delay=0.05)
@@ -160,3 +160,23 @@ async def test_refused_connections_are_told_apart_from_attempts():
         with pytest.raises(ConnectionFailedError, match=r"gave up after (\d+ attempts? and )?\d+ refused") as caught:
             await client.generate("bread", ["a"])
     assert caught.value.attempts == caught.value.stats.requests
+
+
+# A deadline that the rate makes impossible
+
+
+async def test_a_call_that_is_too_large_by_itself_says_what_it_needs():
+    limits = LimitOptions(requests_per_second=3)
+    async with service() as running, client_for(running, limits=limits) as client:
+        error = await late(client, [f"text {number}" for number in range(9000)], seconds=1.5)
+        assert not running.seen
+    assert str(error).startswith("the call needs 9 requests, the last of which can start in 2.0 s at 3 a second; ")
+    assert "behind" not in str(error)
+
+
+async def test_one_that_stands_behind_others_says_so():
+    limits = LimitOptions(requests_per_second=3, burst=1)
+    async with service() as running, client_for(running, limits=limits) as client:
+        await client.generate("bread", ["a"])
+        error = await late(client, [f"text {number}" for number in range(9000)], seconds=1.5)
+    assert str(error).startswith("the limiter is ")
