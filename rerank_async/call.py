@@ -92,6 +92,8 @@ class Call:
             self._give_back()
             if isinstance(exc, RerankError) and not exc.attempts:
                 exc.attempts = self._most_sent()
+            if isinstance(exc, DeadlineExceededError) and exc.__cause__ is None:
+                self._explain(exc)
             if not (job.terms.partial and isinstance(exc, RerankError) and not isinstance(exc, FATAL)):
                 self._note(exc)
                 raise
@@ -149,6 +151,13 @@ class Call:
         if waited_for_token and last is not None:
             error.attempts = last.attempts
         return error, last
+
+    def _explain(self, late: DeadlineExceededError) -> None:
+        """Adds the last failure to an error of the gate, which does not know of it."""
+        last = self._recovery.last if self._recovery is not None else None
+        if last is not None:
+            late.args = (f"{late.args[0]}. The last failure: {last}",)
+            late.__cause__, late.url = last, self._channel.where
 
     def _most_sent(self) -> int:
         """How often the batch was sent that was sent most often without a result."""

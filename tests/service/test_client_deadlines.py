@@ -144,8 +144,8 @@ async def test_429s_until_the_deadline_are_counted():
     ):
         error = await late(client, seconds=0.4)
     assert error.attempts == error.stats.requests == len(running.seen) >= 1
-    assert isinstance(error, DeadlineExceededError)
-    assert not isinstance(error, RateLimitError)
+    assert "The last failure: " + running.url + RERANK + " answered 429" in str(error)
+    assert (type(error.__cause__), error.url) == (RateLimitError, running.url + RERANK)
 
 
 async def test_refused_connections_are_told_apart_from_attempts():
