@@ -78,6 +78,10 @@ class Flights:
         self.retry_at = 0.0
         self.failure: RerankError | None = None
 
+    def failed(self, exc: RerankError) -> None:
+        """The exchange under way failed, and is tried again."""
+        self.failure = exc
+
     def current(self) -> asyncio.Task[Token] | None:
         """The one of the running loop."""
         task = self._tasks.get(asyncio.get_running_loop())

@@ -50,6 +50,7 @@ class TokenCache:
 
     Attributes:
         url: The token endpoint; empty where a function is asked.
+        failed: To be told of each failure after which the source tries again.
         exchanges: Exchanges started here so far.
         advice: What to say of a 401; None: a new token is tried first.
         granted: The last grant that was had here; None: none yet.
@@ -74,6 +75,7 @@ class TokenCache:
         self._store = MemoryTokenStore() if store is None else store
         self._key = key
         self._flights = flights_of(self._store, key)
+        self.failed = self._flights.failed  # no method of this: a cycle would change when a client that is dropped ends
         self._task: asyncio.Task[Token] | None = None
         self._start_at = 0.0
         self._closed = False
@@ -129,10 +131,6 @@ class TokenCache:
             # Each caller gets an error of its own: one that is raised many times collects all their frames.
             raise _copy(exc) from exc.__cause__
         return None
-
-    def failed(self, exc: RerankError) -> None:
-        """The exchange failed, and is tried again."""
-        self._flights.failure = exc
 
     def failure(self) -> RerankError | None:
         """How the exchange under way has failed so far, as an error of the caller's own; None: it has not."""
