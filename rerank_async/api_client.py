@@ -43,6 +43,7 @@ from rerank_async.values.contract import API_VERSION, MODEL_SPECS_PATH, RERANK_P
 from rerank_async.values.credentials import Credentials, project_or_space, sealed
 from rerank_async.values.options import LimitOptions, RetryOptions, Timeouts
 from rerank_async.values.response import LimitStatus, ModelSpec
+from rerank_async.values.secret import sealed_headers
 from rerank_async.values.urls import check_scheme
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class AsyncAPIClient:
             InvalidArgumentError: Something is missing, contradictory or out of range; the message names it.
         """
         credentials, proxies = sealed(credentials), sealed_proxies(proxies)  # so that this frame shows no secret
+        extra_headers = sealed_headers(extra_headers)
         configure_from_env()
         credentials = as_credentials(credentials)
         if isinstance(allow_http_hosts, str):

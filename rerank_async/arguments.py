@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import attrs
-from multidict import CIMultiDict
 
 from rerank_async.api_client import AsyncAPIClient
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
@@ -25,6 +24,7 @@ from rerank_async.policy.planning import (
 from rerank_async.policy.scores import score_threshold_of
 from rerank_async.policy.sizing import adaptive_surplus
 from rerank_async.policy.wire import encode_body, request_head
+from rerank_async.settings import merged_headers
 from rerank_async.values.checks import check_encodable, header_fields
 from rerank_async.values.events import Observer
 from rerank_async.values.made import made
@@ -206,6 +206,11 @@ def observed_by(job: Job, observer: Observer) -> Job:
     return job._replace(terms=attrs.evolve(job.terms, observers=(*job.terms.observers, observer)))
 
 
+def own_headers(api_client: AsyncAPIClient) -> Mapping[str, str]:
+    """The headers of each rerank request of a client, without the token."""
+    return merged_headers(api_client.headers, CONTENT)
+
+
 def request_headers(own: Mapping[str, str], extra: Mapping[str, str] | None) -> Mapping[str, str]:
     """The headers of each request: those of the client or view, and those of the call, without the token.
 
@@ -213,13 +218,6 @@ def request_headers(own: Mapping[str, str], extra: Mapping[str, str] | None) -> 
         InvalidArgumentError: ``extra_headers`` are wrong.
     """
     return own if extra is None else merged_headers(own, header_fields(extra))
-
-
-def merged_headers(headers: Mapping[str, str], others: Mapping[str, str]) -> Mapping[str, str]:
-    """Both, the others winning whatever their case."""
-    merged = CIMultiDict(headers)  # as aiohttp wants them, so that they are not converted for each request
-    merged.update(others)
-    return merged
 
 
 def checked_model(model_id: object) -> str:

@@ -38,6 +38,7 @@ class Call:
         "_scouting",
         "_started_at",
         "_tally",
+        "_unanswered",
         "_work",
     )
 
@@ -63,6 +64,7 @@ class Call:
         self._recovery: Recovery | None = None
         self._group: asyncio.TaskGroup | None = None
         self._scouting = False
+        self._unanswered = 0
         self._started_at = channel.clock.now()
 
     async def run(self) -> RerankResponse:
@@ -88,6 +90,10 @@ class Call:
                 self._recovery.finish(cut_off=False)
         except BaseException as exc:
             self._give_back()
+            if isinstance(exc, RerankError) and not exc.attempts:
+                exc.attempts = self._most_sent()
+            if isinstance(exc, DeadlineExceededError) and exc.__cause__ is None:
+                self._explain(exc)
             if not (job.terms.partial and isinstance(exc, RerankError) and not isinstance(exc, FATAL)):
                 self._note(exc)
                 raise
@@ -118,14 +124,45 @@ class Call:
             late = True
         # Outside of the block, so that no context holds aiohttp's frames, which show the headers.
         if late:
-            scored = sum(len(result.indices) for _, result in self._work.done)
-            last = self._recovery.last if self._recovery is not None else ""
-            raise DeadlineExceededError(
-                f"the call's deadline of {round(deadline - self._started_at, 3):g} s passed; {scored} of "
-                f"{len(self._job.load.texts)} texts were scored by then, and are attached to this error"
-                + (f". The last failure: {last}" if last else ""),
-                url=self._channel.where,
+            error, cause = self._late(round(deadline - self._started_at, 3))
+            raise error from cause
+
+    def _late(self, seconds: float) -> tuple[DeadlineExceededError, RerankError | None]:
+        """The error of a call whose deadline passed, and the last failure that it waited to see mended."""
+        tokens = self._channel.tokens
+        where, during = self._channel.where, ""
+        last = self._recovery.last if self._recovery is not None else None
+        waited_for_token = not self._unanswered and tokens.alive() is None
+        if waited_for_token:
+            failure = tokens.failure()
+            where, during = getattr(failure, "url", None) or tokens.url or where, " while it waited for a token"
+            last = failure or last
+        scored = sum(len(result.indices) for _, result in self._work.done)
+        error = DeadlineExceededError(
+            f"the call's deadline of {seconds:g} s passed{during}; "
+            + (
+                f"{scored} of {len(self._job.load.texts)} texts were scored by then, and are attached to this error"
+                if scored
+                else "nothing was scored by then"
             )
+            + (f". The last failure: {last}" if last is not None else ""),
+            url=where,
+        )
+        if waited_for_token and last is not None:
+            error.attempts = last.attempts
+        return error, last
+
+    def _explain(self, late: DeadlineExceededError) -> None:
+        """Adds the last failure to an error of the gate, which does not know of it."""
+        last = self._recovery.last if self._recovery is not None else None
+        if last is not None:
+            late.args = (f"{late.args[0]}. The last failure: {last}",)
+            late.__cause__, late.url = last, self._channel.where
+
+    def _most_sent(self) -> int:
+        """How often the batch was sent that was sent most often without a result."""
+        unmended = self._recovery.unmended if self._recovery is not None else ()
+        return max(self._unanswered, max((batch.sent for batch in unmended), default=0))
 
     def _chosen(self, failures: Sequence[BaseException]) -> BaseException:
         """The one error to raise: of the lowest failed batch, with those of the others attached."""
@@ -178,6 +215,8 @@ class Call:
             async with asyncio.TaskGroup() as self._group:
                 self._group.create_task(self._lane())
                 await self._attempt(batch, permit, token)
+                # This lane goes on as well: what must go again waits for no other lane's answer.
+                await self._lane()
         except BaseExceptionGroup as failures:
             chosen = self._chosen(failures.exceptions)
         finally:
@@ -196,6 +235,9 @@ class Call:
                     result = await race(channel, batch, permit, token, job, self._tally)
             except RerankError as error:
                 failure = error
+            except asyncio.CancelledError:
+                self._unanswered = max(self._unanswered, batch.sent)
+                raise
             else:
                 self._work.done.append((batch.members, result))
                 if self._recovery is not None:

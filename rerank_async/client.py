@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from rerank_async.api_client import AsyncAPIClient
 from rerank_async.arguments import (
-    CONTENT,
     OnFailure,
     checked_batching,
     checked_model,
@@ -19,9 +18,9 @@ from rerank_async.arguments import (
     client_of,
     hedging_of,
     job_of,
-    merged_headers,
     nothing,
     observed_by,
+    own_headers,
     plan_of,
     request_headers,
     terms_of,
@@ -48,6 +47,7 @@ from rerank_async.values.options import (
 from rerank_async.values.parameters import Crypto, RerankParameters, as_crypto, as_parameters
 from rerank_async.values.requests import RerankRequest
 from rerank_async.values.response import LimitStatus, ModelSpec, Plan, RerankResponse
+from rerank_async.values.secret import sealed_headers
 
 if TYPE_CHECKING:
     import aiohttp
@@ -117,6 +117,7 @@ class AsyncRerank:
             InvalidArgumentError: Something is missing, contradictory or out of range; the message names it.
         """
         credentials, proxies = sealed(credentials), sealed_proxies(proxies)  # so that this frame shows no secret
+        extra_headers = sealed_headers(extra_headers)
         self._params = as_parameters(params)
         self._batching = checked_batching(batching)
         self._on_failure = checked_on_failure(on_failure)
@@ -139,7 +140,7 @@ class AsyncRerank:
         }
         self._api_client = client_of(api_client, options)
         self._timeout = self._api_client.timeouts.total
-        self._headers = merged_headers(self._api_client.headers, CONTENT)
+        self._headers = own_headers(self._api_client)
         self._hedging = hedging_of(hedging, self._model_id, self._api_client)
         self._terms = self._new_terms()
 
@@ -195,6 +196,7 @@ class AsyncRerank:
             NoAnswerError: No answer, after retries.
             BadAnswerError: Answers that make no sense, after retries.
         """
+        extra_headers = extra_headers and sealed_headers(extra_headers)
         job = self._job(query, inputs, params, crypto, extra_headers, extra_body, score_threshold)
         return await self._begin(job, self._seconds(timeout))
 
@@ -221,9 +223,9 @@ class AsyncRerank:
         out. The time of ``timeout`` begins with the ``async with``.
 
         Raises:
-            InvalidArgumentError: Bad input, at once; the other errors of `generate` come while it is iterated, after
-                everything that had landed.
+            InvalidArgumentError: Bad input, at once; the other errors come while it is iterated, after all that landed.
         """
+        extra_headers = extra_headers and sealed_headers(extra_headers)
         job = self._job(query, inputs, params, crypto, extra_headers, extra_body, score_threshold, whole=True)
         seconds = self._seconds(timeout)
         return RerankStream(lambda landed: self._begin(job, seconds, landed))
@@ -254,8 +256,7 @@ class AsyncRerank:
         flow = object()
 
         async def run(request: RerankRequest) -> RerankResponse:
-            job = self._job(request.query, request.inputs, request.params, flow=flow)
-            return await self._begin(job, self._timeout)
+            return await self._begin(self._job(request.query, request.inputs, request.params, flow=flow), self._timeout)
 
         return RerankMany(run, requests, self._api_client.channel, ordered=ordered, max_in_flight=max_in_flight)
 
@@ -271,8 +272,7 @@ class AsyncRerank:
         Raises:
             InvalidArgumentError: As `generate`.
         """
-        job = self._job(query, inputs, params, crypto)
-        return plan_of(job, self._api_client)
+        return plan_of(self._job(query, inputs, params, crypto), self._api_client)
 
     def with_options(
         self,
@@ -299,6 +299,7 @@ class AsyncRerank:
         Raises:
             InvalidArgumentError: A value is out of range.
         """
+        extra_headers = extra_headers and sealed_headers(extra_headers)
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
         view._owned = False

@@ -77,7 +77,9 @@ class RerankError(Exception):
     Attributes:
         scored: What the failed call had already scored: pairs of (index in the caller's ``inputs``, score), by index.
         others: Errors of further batches of the same call that had failed by the time the first failure was seen.
-        attempts: Requests that were sent for the batch that failed; 0 if none was.
+        attempts: Requests that were sent for the batch that failed, also those that cost no attempt: 429s, refused
+            connections, second copies. Where a deadline ended several batches: for the one that was sent most often.
+            Where there was no token: requests that failed for it. 0 if there was none.
         stats: What the failed call took until then: requests, waits, and status and trace id of each answer; None if it
             had not begun.
     """
@@ -147,11 +149,13 @@ class ConnectionFailedError(NoAnswerError, ConnectionError):
 
     Attributes:
         refused: Whether nothing listened at the address, so that nothing was sent. Such a request costs no attempt.
+        final: Whether trying again cannot mend it: the server does not speak TLS. Never retried.
     """
 
-    def __init__(self, message: str, *, url: str | None = None, refused: bool = False) -> None:
+    def __init__(self, message: str, *, url: str | None = None, refused: bool = False, final: bool = False) -> None:
         super().__init__(message, url=url)
         self.refused = refused
+        self.final = final
 
 
 class CertificateError(ConnectionFailedError):

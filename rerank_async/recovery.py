@@ -31,7 +31,8 @@ class Recovery:
     """Decides what to do about a failed batch, and does it. Made at a call's first failure.
 
     Attributes:
-        last: The words of the last failure; empty: there was none.
+        last: The last failure; None: there was none.
+        unmended: The batches that failed, and are to be sent again or are on their way again.
         failed: The batches that failed for good, by their error: their numbers.
     """
 
@@ -41,14 +42,16 @@ class Recovery:
         self._work = work
         self._tally = tally
         self._mending = Mending(job, work)
-        self.last = ""
+        self.last: RerankError | None = None
+        self.unmended: set[Batch] = set()
         self.failed: dict[RerankError, int] = {}
 
     def decide(self, batch: Batch, permit: Permit, error: RerankError) -> Decision:
         """What to do, and what the gate must know of it. Before the permit leaves: a 429 must hold the next one."""
         channel = self._channel
         gate, now = channel.gate, channel.clock.now()
-        self.last = str(error)
+        self.last = error
+        self.unmended.add(batch)
         waits = self._job.terms.waits and (gate.answers or self._job.deadline is not None)
         if isinstance(error, RateLimitError):
             batch.throttled += 1
@@ -88,6 +91,7 @@ class Recovery:
 
     def landed(self, batch: Batch) -> None:
         """A batch was scored after another had failed."""
+        self.unmended.discard(batch)
         self._mending.landed(batch)
 
     def finish(self, *, cut_off: bool) -> None:
@@ -102,6 +106,7 @@ class Recovery:
         """
         channel, tally = self._channel, self._tally
         if isinstance(decision, GiveUp):
+            self.unmended.discard(batch)
             if self._mending.mended(batch, error):
                 return
             advice = channel.tokens.advice if isinstance(error, AuthenticationError) else None

@@ -43,10 +43,21 @@ def trusted(trust_env: object, session: object) -> bool:
 
 def headers_with(extra_headers: Mapping[str, str] | None) -> Mapping[str, str]:
     """The headers of every request to the service."""
-    headers = CIMultiDict(BASE_HEADERS)  # as aiohttp wants them, so that they are not converted for each request
-    if extra_headers is not None:
-        headers.update(header_fields(extra_headers))
-    return headers
+    return merged_headers(BASE_HEADERS, {} if extra_headers is None else header_fields(extra_headers))
+
+
+class RequestHeaders(CIMultiDict[str]):
+    """Headers as aiohttp wants them, so that they are not converted for each request. Its repr shows the names alone."""
+
+    def __repr__(self) -> str:
+        return f"RequestHeaders({', '.join(self)})"
+
+
+def merged_headers(headers: Mapping[str, str], others: Mapping[str, str]) -> Mapping[str, str]:
+    """Both, the others winning whatever their case."""
+    merged = RequestHeaders(headers)
+    merged.update(others)
+    return merged
 
 
 def option(value: _T | None, kind: type[_T], argument: str) -> _T:

@@ -11,11 +11,13 @@ from rerank_async.auth.jwt import number_in
 from rerank_async.auth.lifetimes import life_of, moment_of
 from rerank_async.errors import AuthenticationError, DecodeError, RateLimitError, StatusError
 from rerank_async.policy.json_codec import codec
-from rerank_async.policy.wire_errors import error_of
+from rerank_async.policy.wire_errors import error_of, is_foreign
 from rerank_async.values.secret import Secret
 from rerank_async.values.version import USER_AGENT
 
 _LEAST_HIDDEN = 4  # characters; shorter secrets are parts of ordinary words
+
+_CHECK_ADDRESS = "The address of the token endpoint follows from url, unless auth_url says it"
 
 FORM_HEADERS: Mapping[str, str] = {
     "Content-Type": "application/x-www-form-urlencoded",
@@ -65,6 +67,8 @@ def read_token(answer: TokenAnswer, ask: Ask, field: str) -> Said:
         DecodeError: Not a token answer.
     """
     if answer.status != 200:
+        if is_foreign(answer.status, answer.body.reveal().encode("latin-1")):
+            ask = ask._replace(advice=_CHECK_ADDRESS)
         raise _refusal(error_of(answer.status, answer.headers, answer.body.reveal().encode("latin-1"), ask.url), ask)
     said = _said(answer.body, field)
     if said is None:

@@ -14,10 +14,10 @@ import attrs
 
 from rerank_async.auth.answers import FORM_HEADERS, Ask, granted, read_token
 from rerank_async.auth.cp4d import CloudPak
-from rerank_async.auth.grant import SealedHeaders, Steps, TokenRequest
+from rerank_async.auth.grant import Steps, TokenRequest
 from rerank_async.auth.identity import password_digest
 from rerank_async.errors import ClientStateError, RerankError
-from rerank_async.values.secret import Secret
+from rerank_async.values.secret import SealedHeaders, Secret
 from rerank_async.values.version import USER_AGENT
 
 _HEADERS: Mapping[str, str] = {**FORM_HEADERS, "Content-Type": "application/x-www-form-urlencoded;charset=UTF-8"}

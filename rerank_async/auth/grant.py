@@ -6,31 +6,10 @@ request that had none), and returns a `TokenGrant`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import NamedTuple, Protocol
 
 from rerank_async.values.secret import Secret
-
-
-class SealedHeaders(Mapping[str, str]):
-    """Headers of which some are secret. Its repr shows the names alone."""
-
-    __slots__ = ("_values",)
-
-    def __init__(self, values: Mapping[str, str | Secret]) -> None:
-        self._values = {name: value if isinstance(value, Secret) else Secret(value) for name, value in values.items()}
-
-    def __getitem__(self, name: str) -> str:
-        return self._values[name].reveal()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return f"SealedHeaders({', '.join(self._values)})"
 
 
 class TokenRequest(NamedTuple):

@@ -141,7 +141,8 @@ def mendable(error: RerankError) -> bool:
     retryable = isinstance(error, _RETRYABLE) or (
         isinstance(error, StatusError) and error.status in _RETRYABLE_STATUSES
     )
-    return retryable and not isinstance(error, _FINAL)
+    final = isinstance(error, _FINAL) or (isinstance(error, ConnectionFailedError) and error.final)
+    return retryable and not final
 
 
 def _retry(
@@ -156,7 +157,7 @@ def _retry(
     sent = attempts + refused
     # Who wants a single attempt wants none again, not even a free one.
     if options.max_attempts == 1 if free else attempts >= options.max_attempts:
-        return GiveUp(f"gave up after {sent} attempts" if sent > 1 else None)
+        return GiveUp(f"gave up after {_count(attempts, refused)}" if sent > 1 else None)
     delay = backoff_delay(max(1, sent), options, jitter)
     asked = error.retry_after if isinstance(error, StatusError) else None
     if asked is not None:
@@ -165,10 +166,19 @@ def _retry(
         delay = max(delay, asked)
     if elapsed is not None and options.max_elapsed is not None and elapsed + delay > options.max_elapsed:
         return GiveUp(
-            f"gave up after {sent} attempts in {elapsed:.1f} s: the next would be due in {delay:.1f} s, over "
+            f"gave up after {_count(attempts, refused)} in {elapsed:.1f} s: the next would be due in {delay:.1f} s, over "
             f"RetryOptions.max_elapsed = {options.max_elapsed:g}"
         )
     return Again(delay, free)
+
+
+def _count(attempts: int, refused: int) -> str:
+    words = []
+    if attempts:
+        words.append(f"{attempts} attempt{'s' if attempts > 1 else ''}")
+    if refused:
+        words.append(f"{refused} refused connection{'s' if refused > 1 else ''}")
+    return " and ".join(words)
 
 
 def _throttle(

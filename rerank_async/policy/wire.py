@@ -9,7 +9,7 @@ from typing import Any
 from rerank_async.errors import DecodeError, IntegrityError, InvalidArgumentError, InvalidTypeError
 from rerank_async.policy.json_codec import codec
 from rerank_async.policy.merging import BatchResult, Envelope
-from rerank_async.policy.wire_errors import error_of, trace_of
+from rerank_async.policy.wire_errors import described, error_of, trace_of
 from rerank_async.values.made import made
 from rerank_async.values.parameters import Crypto, RerankParameters
 from rerank_async.values.response import ServiceWarning
@@ -143,7 +143,8 @@ def decode_answer(
         data = _NOT_JSON  # the exception holds the whole body, so it is left behind here
     if data is _NOT_JSON:
         raise DecodeError(
-            f"{url} answered {len(body)} bytes that are not JSON (cut off, or not the service's own answer)",
+            f"{url} answered 200 with a body that is not JSON {described(headers, body)}: cut off, or not the service's "
+            "own answer. Check the URL",
             url=url,
             trace=trace_of(headers, None),
         )

@@ -35,6 +35,7 @@ class Meaning(NamedTuple):
 
 _CHECK_ACCESS = "Check that the API key or token is valid and belongs to the same region and account as the URL"
 _CHECK_PROJECT = "Check project_id / space_id, and that your user or key is a member of it"
+CHECK_URL = "This does not look like the service: check the URL"
 _CHECK_MODEL = "Check model_id; `await client.model_specs()` lists what this service can rerank with"
 
 # Statuses for the codes differ between sources, so the code alone decides. Sources: values/contract.py.
@@ -100,7 +101,9 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, url: str) -> 
     """
     said = _read(body)
     meaning = _meaning(status, said)
-    words = (said.message or "").rstrip(". ") or _describe(headers, body)
+    words = (said.message or "").rstrip(". ") or (
+        f"a body that is not the service's JSON {described(headers, body)}" if body else "an empty body"
+    )
     if meaning.kind is RedirectError:
         # Without its query, which may repeat what was sent.
         target = headers.get("location", "nowhere").partition("?")[0]
@@ -108,12 +111,21 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, url: str) -> 
     trace = said.trace or trace_of(headers, None)
     message = f"{url} answered {status}"
     message += f" {said.code}: {words}" if said.code else f": {words}"
-    if meaning.advice:
-        message += f". {meaning.advice}"
+    advice = meaning.advice or (CHECK_URL if is_foreign(status, body) else "")
+    if advice:
+        message += f". {advice}"
     if trace:
         message += f" [trace {trace}]"
     return meaning.kind(
         message, status=status, code=said.code, trace=trace, url=url, retry_after=retry_after_of(headers)
+    )
+
+
+def is_foreign(status: int, body: bytes) -> bool:
+    """Whether a refusal looks like that of another server, which does not know the path: the address may be wrong."""
+    said = _read(body)
+    return said.code is None and (
+        status in {404, 405} or (bool(body) and status in {400, 406, 410, 415, 421} and said == _Said())
     )
 
 
@@ -178,11 +190,9 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _describe(headers: Mapping[str, str], body: bytes) -> str:
-    if not body:
-        return "an empty body"
-    kind = headers.get("content-type", "no content type").partition(";")[0]
-    return f"a body that is not the service's JSON ({kind}, {len(body)} bytes)"
+def described(headers: Mapping[str, str], body: bytes) -> str:
+    """What a body that cannot be read is, in brackets: its content type and length."""
+    return f"({headers.get('content-type', 'no content type').partition(';')[0]}, {len(body)} bytes)"
 
 
 def trace_of(headers: Mapping[str, str], data: Mapping[str, Any] | None) -> str | None:

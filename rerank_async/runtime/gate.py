@@ -8,13 +8,14 @@ from collections.abc import Hashable
 from itertools import count
 from math import inf
 
-from rerank_async.errors import ClientClosedError, ConnectionFailedError, DeadlineExceededError, OverloadedError
+from rerank_async.errors import ClientClosedError, ConnectionFailedError, OverloadedError
 from rerank_async.policy.concurrency import ConcurrencyBound
 from rerank_async.policy.fairness import FairQueue
 from rerank_async.policy.heard import Heard
 from rerank_async.policy.limiter import Limiter
 from rerank_async.policy.outage import Outage
 from rerank_async.runtime.clock import Clock, Timer
+from rerank_async.runtime.lateness import too_far_behind, too_many_requests
 from rerank_async.runtime.permits import Permit, Waiter, wake
 from rerank_async.values.response import LimitStatus
 
@@ -24,13 +25,6 @@ _LOOK_AGAIN = 0.01
 """Seconds after which a gate looks again whether another one has sent what it was granted by the limiter of both."""
 
 _CLOSED = "the client was closed while this call was under way"
-
-
-def _too_late(behind: float, left: float) -> DeadlineExceededError:
-    return DeadlineExceededError(
-        f"the limiter is {behind:.1f} s behind, the deadline is in {max(0.0, left):.1f} s. "
-        "Nothing was sent for what is left; give the call more time, or ask for less at once"
-    )
 
 
 class Gate:
@@ -272,7 +266,13 @@ class Gate:
         Raises:
             DeadlineExceededError: As `enter`.
         """
-        self._check(self._clock.now(), self._queue.ahead(flow, inf, own=requests - 1), deadline)
+        now, limiter = self._clock.now(), self._limiter
+        ready_at = limiter.ready_at(now, self._queue.ahead(flow, inf, own=requests - 1))
+        if ready_at <= deadline:
+            return
+        if requests == 1 or limiter.ready_at(now, self._queue.ahead(flow, inf, own=0)) > now:
+            raise too_far_behind(ready_at - now, deadline - now)
+        raise too_many_requests(requests, limiter.rate, ready_at - now, deadline - now)
 
     def status(self) -> LimitStatus:
         """This moment, for health checks."""
@@ -327,7 +327,7 @@ class Gate:
     def _check(self, now: float, ahead: int, deadline: float) -> None:
         ready_at = self._limiter.ready_at(now, ahead)
         if ready_at > deadline:
-            raise _too_late(ready_at - now, deadline - now)
+            raise too_far_behind(ready_at - now, deadline - now)
 
     def _fail_late(self, now: float) -> None:
         """Ends the waiting of those whose deadline the pause that was just heard of does not leave."""
@@ -335,7 +335,7 @@ class Gate:
         for waiter in [each for each in self._timed if each.deadline is not None and each.deadline < paused_until]:
             if not waiter.future.done():
                 self._queue.remove(waiter.flow, waiter.ticket)
-                waiter.future.set_exception(_too_late(paused_until - now, (waiter.deadline or now) - now))
+                waiter.future.set_exception(too_far_behind(paused_until - now, (waiter.deadline or now) - now))
 
     def _hear(self, now: float) -> None:
         """There is a service that answers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import ssl
 import warnings
 from collections.abc import AsyncGenerator, Mapping
 from http.cookies import SimpleCookie
@@ -35,6 +36,9 @@ from rerank_async.values.secret import Secret
 
 _CLOSED = "this client is closed; make a new one"
 _DIRECTLY: dict[str, Any] = {}
+
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"})
+"""OpenSSL's names for a first record that is none of TLS, by its versions."""
 
 _READ_SIZE = 64 * 2**10
 
@@ -301,12 +305,16 @@ def error_for(exc: BaseException, url: URL, proxy: Proxy | None = None) -> Reran
     if isinstance(exc, TimeoutError):
         early = isinstance(exc, aiohttp.ConnectionTimeoutError)
         return too_late(where, "connection to" if early else "whole answer from", "connect" if early else "request")
+    if isinstance(exc, aiohttp.ClientConnectorSSLError) and getattr(exc.os_error, "reason", None) in _NOT_TLS:
+        return ConnectionFailedError(
+            f"cannot connect to {where}: the server does not speak TLS at this port. Should the URL begin with http://?",
+            url=where,
+            final=True,
+        )
     refused = False
     if isinstance(exc, aiohttp.ClientConnectorError):
-        number = exc.os_error.errno
-        # asyncio words it by its own calls; those of name look-ups (negative numbers) are good.
-        reason = os.strerror(number) if number is not None and number > 0 else exc.os_error.strerror or exc.os_error
-        refused = number == errno.ECONNREFUSED
+        reason = _reason(exc.os_error)
+        refused = exc.os_error.errno == errno.ECONNREFUSED
         message = f"cannot connect to {where}: {reason}. Check the URL, the network and that the service is up"
         if isinstance(exc, aiohttp.ClientProxyConnectionError) and proxy is not None:
             message = f"cannot connect to the proxy {proxy.url} ({proxy.source}) for {where}: {reason}"
@@ -314,9 +322,20 @@ def error_for(exc: BaseException, url: URL, proxy: Proxy | None = None) -> Reran
         message = f"the connection broke in the middle of the answer of {where}"
     else:
         message = f"the connection to {where} broke before its answer ({type(exc).__name__})"
+        if url.scheme == "http" and isinstance(exc, aiohttp.ServerDisconnectedError | ConnectionResetError):
+            message += ". If the server speaks TLS at this port, the URL should begin with https://"
         if isinstance(exc, aiohttp.ClientResponseError):
             message = f"{where} answered something that is not HTTP: {exc.message}"
     return ConnectionFailedError(message, url=where, refused=refused)
+
+
+def _reason(exc: OSError) -> str:
+    """Why there is no connection, in the system's words."""
+    if isinstance(exc, ssl.SSLError):
+        return str(exc)  # its number is none of the system's
+    if exc.errno is not None and exc.errno > 0:
+        return os.strerror(exc.errno)  # asyncio words it by its own calls
+    return exc.strerror or str(exc) or type(exc).__name__  # look-ups of names have negative numbers and good words
 
 
 def _refused_by(proxy: Proxy, status: int, reason: str, where: str) -> ConnectionFailedError:

@@ -12,7 +12,7 @@ from yarl import URL
 
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
 from rerank_async.values.checks import suggestion
-from rerank_async.values.secret import SealedBytes, Secret
+from rerank_async.values.secret import Secret, kind_of
 from rerank_async.values.urls import is_loopback
 
 _SCHEMES = ("http", "https")
@@ -107,9 +107,8 @@ def proxies_for(proxies: Any, *, trust_env: bool) -> Proxies | None:
 
 def _given(proxies: Any) -> Proxies | None:
     if not isinstance(proxies, Mapping):
-        kind = _kind(proxies)
         raise InvalidTypeError(
-            f"proxies must be a dict such as {{'https': {_EXAMPLE!r}}}, not {kind}", argument="proxies"
+            f"proxies must be a dict such as {{'https': {_EXAMPLE!r}}}, not {kind_of(proxies)}", argument="proxies"
         )
     found: dict[str, Proxy] = {}
     for name, value in proxies.items():
@@ -120,7 +119,7 @@ def _given(proxies: Any) -> Proxies | None:
         if value is None:
             continue
         if not isinstance(value, Secret):
-            raise InvalidTypeError(f"proxies[{name!r}] must be a str, not {_kind(value)}", argument="proxies")
+            raise InvalidTypeError(f"proxies[{name!r}] must be a str, not {kind_of(value)}", argument="proxies")
         proxy = _parsed(value, f"proxies[{name!r}]")
         if isinstance(proxy, str):
             raise InvalidArgumentError(proxy, argument="proxies")
@@ -145,10 +144,6 @@ def _of_environment() -> Proxies | None:
 def _unless_empty(by_scheme: Mapping[str, Proxy | str | None], exceptions: str | None) -> Proxies | None:
     used = {scheme: proxy for scheme, proxy in by_scheme.items() if proxy is not None}
     return Proxies(used, exceptions) if used else None
-
-
-def _kind(value: object) -> str:
-    return {Secret: "str", SealedBytes: "bytes"}.get(type(value), type(value).__name__)
 
 
 def _parsed(given: Secret, source: str) -> Proxy | str:

@@ -45,6 +45,7 @@ class ExchangeSource:
         clock: For the waits.
         wall: Unix time.
         jitter: The longest wait to the wait; None: full jitter.
+        failed: Hears of each failure after which it is tried again; None: nobody does.
     """
 
     flow: ExchangeFlow
@@ -53,6 +54,7 @@ class ExchangeSource:
     clock: Clock
     wall: Callable[[], float]
     jitter: Callable[[float], float] | None = None
+    failed: Callable[[RerankError], None] | None = None
 
     async def __call__(self) -> TokenGrant:
         """A new token.
@@ -74,9 +76,11 @@ class ExchangeSource:
                 return await self._once()
             except RerankError as exc:
                 delay = self._delay(exc, attempt, options)
+                exc.attempts = attempt
                 if delay is None or self.clock.now() >= end:
-                    exc.attempts = attempt
                     raise
+                if self.failed is not None:
+                    self.failed(exc)
                 _logger.info("no token yet, tried %d times, again in %.1f s: %s", attempt, delay, exc)
             await self.clock.sleep(delay)
             attempt += 1

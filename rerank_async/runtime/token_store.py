@@ -6,6 +6,7 @@ import asyncio
 from typing import NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
+from rerank_async.errors import RerankError
 from rerank_async.values.secret import Secret
 
 
@@ -67,13 +68,19 @@ class Flights:
 
     Attributes:
         retry_at: When the next renewal may start, after one that failed.
+        failure: How the exchange under way has failed so far, and is tried again; None: it has not.
     """
 
-    __slots__ = ("_tasks", "retry_at")
+    __slots__ = ("_tasks", "failure", "retry_at")
 
     def __init__(self) -> None:
         self._tasks: dict[asyncio.AbstractEventLoop, asyncio.Task[Token]] = {}
         self.retry_at = 0.0
+        self.failure: RerankError | None = None
+
+    def failed(self, exc: RerankError) -> None:
+        """The exchange under way failed, and is tried again."""
+        self.failure = exc
 
     def current(self) -> asyncio.Task[Token] | None:
         """The one of the running loop."""

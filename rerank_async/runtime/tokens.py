@@ -49,6 +49,8 @@ class TokenCache:
     event loop.
 
     Attributes:
+        url: The token endpoint; empty where a function is asked.
+        failed: To be told of each failure after which the source tries again.
         exchanges: Exchanges started here so far.
         advice: What to say of a 401; None: a new token is tried first.
         granted: The last grant that was had here; None: none yet.
@@ -64,13 +66,16 @@ class TokenCache:
         *,
         store: TokenStore | None = None,
         key: str = "",
+        url: str = "",
     ) -> None:
+        self.url = url
         self._source = source
         self._clock = clock
         self._spread = spread
         self._store = MemoryTokenStore() if store is None else store
         self._key = key
         self._flights = flights_of(self._store, key)
+        self.failed = self._flights.failed  # no method of this: a cycle would change when a client that is dropped ends
         self._task: asyncio.Task[Token] | None = None
         self._start_at = 0.0
         self._closed = False
@@ -127,6 +132,10 @@ class TokenCache:
             raise _copy(exc) from exc.__cause__
         return None
 
+    def failure(self) -> RerankError | None:
+        """How the exchange under way has failed so far, as an error of the caller's own; None: it has not."""
+        return None if self._flights.failure is None else _copy(self._flights.failure)
+
     def drop(self, token: Token) -> None:
         """Forgets this token, if it is still the cached one: after a 401."""
         self._store.drop(self._key, token)
@@ -171,6 +180,7 @@ class TokenCache:
 
     def _done(self, task: asyncio.Task[Token]) -> None:
         self._flights.remove(task)
+        self._flights.failure = None
         if self._task is task:
             self._task = None
         if task.cancelled() or (exc := task.exception()) is None:
@@ -186,6 +196,7 @@ class TokenCache:
 class GivenTokenCache:
     """The same face for what is sent with each request as it is, and cannot be renewed."""
 
+    url = ""
     exchanges = 0
     granted: TokenGrant | None = None
 
@@ -206,6 +217,9 @@ class GivenTokenCache:
     async def get(self) -> Token:
         """The token."""
         return self._token
+
+    def failure(self) -> None:
+        """There is no exchange."""
 
     def drop(self, token: Token) -> None:
         """Does nothing: there is no other token."""
@@ -245,7 +259,10 @@ def tokens_for(
         # Functions cannot be told apart for good, so the token of one is not shared.
         return TokenCache(FunctionSource(flow, wall), clock, store=store, key=f"function:{next(_functions)}")
     key = f"{flow.name}:{flow.url}:{flow.identity()}"
-    return TokenCache(ExchangeSource(flow, http, retries, clock, wall), clock, store=store, key=key)
+    source = ExchangeSource(flow, http, retries, clock, wall)
+    cache = TokenCache(source, clock, store=store, key=key, url=flow.url)
+    source.failed = cache.failed
+    return cache
 
 
 def _copy(exc: RerankError) -> RerankError:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
+from rerank_async.values.secret import kind_of, sealed_headers
 
 _OWN_HEADERS = frozenset({"authorization", "content-type", "content-length", "accept", "host", "transfer-encoding"})
 
@@ -136,20 +137,21 @@ def timeout_seconds(timeout: object) -> float | None:
 
 
 def header_fields(headers: object) -> Mapping[str, str]:
-    """A call's ``extra_headers``: names and values that can be sent, and none that the client sets itself.
+    """A call's ``extra_headers``, sealed: names and values that can be sent, and none that the client sets itself.
 
     Raises:
         InvalidArgumentError: Such a name, or characters that a header cannot carry.
         InvalidTypeError: Not a mapping of str to str.
     """
+    headers = sealed_headers(headers)
     if not isinstance(headers, Mapping):
-        raise InvalidTypeError(f"extra_headers must be a dict, not {type(headers).__name__}", argument="extra_headers")
-    for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str):
+        raise InvalidTypeError(f"extra_headers must be a dict, not {kind_of(headers)}", argument="extra_headers")
+    for name in headers:
+        if not isinstance(name, str) or not isinstance(headers[name], str):
             raise InvalidTypeError("extra_headers must map str to str", argument="extra_headers")
         if name.lower() in _OWN_HEADERS:
             raise InvalidArgumentError(f"extra_headers sets {name!r}, which the client sets", argument="extra_headers")
-        if not _HEADER_NAME.fullmatch(name) or not value.isprintable():
+        if not _HEADER_NAME.fullmatch(name) or not headers[name].isprintable():
             raise InvalidArgumentError(
                 f"extra_headers[{name!r}] holds characters that a header cannot carry", argument="extra_headers"
             )

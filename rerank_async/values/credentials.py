@@ -11,7 +11,7 @@ import attrs
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
 from rerank_async.values.checks import check_encodable, suggestion
 from rerank_async.values.hosts import service_url, token_endpoint_url
-from rerank_async.values.secret import SealedBytes, Secret
+from rerank_async.values.secret import Sealed, Secret, kind_of
 from rerank_async.values.secret_fields import header_secret, open_text, password_secret, proxy_secrets
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ FLOWS = ("iam", "bearer", "function", "trusted_profile", "cp4d", "cp4d_iam", "ze
 TokenFunction = Callable[..., Any]
 AsyncTokenFunction = Callable[..., Awaitable[Any]]
 
+_ADDRESSES = ("url", "auth_url", "bedrock_url")  # keys are given inside of them
 _SECRETS = ("api_key", "token", "password", "token_function", "atoken_function")  # tokens are given as functions, too
 _OTHER_SERVICES = frozenset(
     {"name", "projects_token", "development", "flight_url", "flight_service_location", "flight_service_port"}
@@ -117,6 +118,7 @@ class Credentials:
         # First of all, so that no frame that can raise holds a secret in the clear.
         api_key, token, password = Secret.of(api_key), Secret.of(token), Secret.of(password)  # type: ignore[assignment]
         token_function, atoken_function = Secret.of(token_function), Secret.of(atoken_function)  # type: ignore[assignment]
+        url, auth_url, bedrock_url = Secret.of(url), Secret.of(auth_url), Secret.of(bedrock_url)  # type: ignore[assignment]
         proxies = _sealed_proxies(proxies)
         self.__attrs_init__(
             url=service_url(url, "credentials.url", any_region=auth_url is not None),
@@ -158,7 +160,7 @@ class Credentials:
         fields = sealed(fields)
         if not isinstance(fields, Mapping):
             raise InvalidTypeError(
-                f"credentials must be a Credentials or a dict, not {type(fields).__name__}", argument="credentials"
+                f"credentials must be a Credentials or a dict, not {kind_of(fields)}", argument="credentials"
             )
         values = {name: value for name, value in fields.items() if name not in _OTHER_SERVICES}
         if "apikey" in values:
@@ -189,8 +191,9 @@ class Credentials:
         Raises:
             InvalidArgumentError: Something is missing; the message names what was looked for and what was found.
         """
+        url = Secret.of(url)  # type: ignore[assignment]
         api_key, token, password = _lookup(*_KEY_NAMES), _lookup("WATSONX_TOKEN"), _lookup("WATSONX_PASSWORD")
-        address = _lookup("WATSONX_URL") if url is None else Secret.of(url)
+        address = _lookup("WATSONX_URL") if url is None else url
         username = os.environ.get("WATSONX_USERNAME") or None
         enough = api_key is not None or token is not None or (username is not None and password is not None)
         if not address or not enough:
@@ -203,7 +206,7 @@ class Credentials:
             )
         renewable = api_key is not None or (username is not None and password is not None)
         return cls(
-            address.reveal() if isinstance(address, Secret) else address,  # type: ignore[arg-type]
+            address,  # type: ignore[arg-type]
             api_key,
             None if renewable else token,
             username=username,
@@ -256,12 +259,11 @@ def _checked_flow(flow: object) -> str | None:
 def _callable(value: object, name: str) -> Any:
     if value is None or callable(value):
         return value
-    kind = {Secret: "str", SealedBytes: "bytes"}.get(type(value), type(value).__name__)
-    raise InvalidTypeError(f"credentials.{name} must be a function, not {kind}", argument=name)
+    raise InvalidTypeError(f"credentials.{name} must be a function, not {kind_of(value)}", argument=name)
 
 
 def _is_open(name: object) -> TypeGuard[str]:
-    return name in FIELDS and name not in _SECRETS
+    return name in FIELDS and name not in _SECRETS and name not in _ADDRESSES
 
 
 def _sealed_proxies(proxies: Any) -> Any:
@@ -271,13 +273,15 @@ def _sealed_proxies(proxies: Any) -> Any:
 
 
 def sealed(credentials: Any) -> Any:
-    """Credentials as the caller gave them, with each secret of a dict wrapped. Never raises.
+    """Credentials as the caller gave them, with what may be a secret wrapped. Never raises.
 
     A function that was handed a dict calls this first and keeps only what it returns, so that its frame shows no secret
     in a traceback with locals.
     """
+    if isinstance(credentials, list | tuple | set):
+        return Sealed(type(credentials).__name__)
     if not isinstance(credentials, Mapping):
-        return credentials
+        return Secret.of(credentials)
     return {
         name: _sealed_proxies(value) if name == "proxies" else value if _is_open(name) else Secret.of(value)
         for name, value in credentials.items()

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from rerank_async.errors import InvalidArgumentError
 from rerank_async.values.contract import REGIONS
+from rerank_async.values.secret import Secret
 from rerank_async.values.urls import host_of, is_loopback, normal_url
 
 AWS_REGIONS = ("ap-south-1", "us-east-1")
@@ -75,6 +76,7 @@ def service_url(url: object, argument: str, *, any_region: bool = False) -> str:
             region that is not known; the message corrects it.
         InvalidTypeError: Not a str.
     """
+    url = Secret.of(url)
     address = normal_url(url, argument)
     return _unless(_mistake_in(host_of(address), urlsplit(address).path, any_region), address, argument)
 
@@ -86,8 +88,9 @@ def token_endpoint_url(url: object, argument: str) -> str:
         InvalidArgumentError: It is not an address, or not a whole one.
         InvalidTypeError: Not a str.
     """
+    url = Secret.of(url)
     address = normal_url(url, argument)
-    if isinstance(url, str) and "?" in url:
+    if isinstance(url, Secret) and "?" in url.reveal():
         raise InvalidArgumentError(
             f"{argument} {address!r} is given with a query, which is not sent", argument=argument
         )

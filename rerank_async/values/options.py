@@ -140,7 +140,7 @@ class RetryOptions:
     and its batch goes again first. A refused connection is a retry that costs no attempt.
 
     Attributes:
-        max_attempts: Requests for one batch, the first one included, at least 1.
+        max_attempts: Requests for one batch that count, the first one included, at least 1.
         base_delay: Seconds, the longest wait before the first retry.
         max_delay: Seconds, the longest wait before any retry, at least ``base_delay``.
         max_retry_after: Seconds. A Retry-After above it fails the call at once, and the error names the value.

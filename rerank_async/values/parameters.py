@@ -89,6 +89,12 @@ def from_mapping(cls: type[_T], value: Mapping[str, Any], argument: str) -> _T:
     """
     known = [field.name for field in attrs.fields(cls)]  # type: ignore[arg-type]
     for name in value:
+        if name in _NESTED and cls is RerankParameters:
+            shown = value[name] if isinstance(value[name], int) else "..."
+            raise InvalidArgumentError(
+                f'{argument}: {name!r} belongs inside of return_options: {{"return_options": {{"{name}": {shown}}}}}',
+                argument=argument,
+            )
         if name not in known:
             raise InvalidArgumentError(
                 f"{argument}: unknown name {name!r}; {suggestion(str(name), known)}. "
@@ -123,3 +129,4 @@ def as_crypto(value: Crypto | Mapping[str, Any] | None) -> Crypto | None:
 
 
 _NONE = RerankParameters()
+_NESTED = frozenset(field.name for field in attrs.fields(ReturnOptions))

@@ -37,6 +37,9 @@ class _NoExtra(Mapping[str, Any]):
 NO_EXTRA: Mapping[str, Any] = _NoExtra()
 
 
+_MOST_SHOWN = 8  # indices of a failure in its repr
+
+
 class WireMapping(ABC):
     """Reading by key, as from the dict that IBM's SDK returns: ``response["results"][0]["score"]``."""
 
@@ -169,6 +172,13 @@ class ServiceWarning:
     additional_properties: Mapping[str, Any] | None = None
 
 
+def _abbreviated(indices: tuple[int, ...]) -> str:
+    if len(indices) <= _MOST_SHOWN:
+        return repr(indices)
+    first = ", ".join(map(str, indices[: _MOST_SHOWN - 1]))
+    return f"({first}, ..., {indices[-1]}; {len(indices)} in all)"
+
+
 @attrs.frozen(eq=False)
 class BatchFailure:
     """Texts that have no score, and why.
@@ -178,7 +188,7 @@ class BatchFailure:
         error: What happened.
     """
 
-    indices: tuple[int, ...]
+    indices: tuple[int, ...] = attrs.field(repr=_abbreviated)
     error: Exception
 
 

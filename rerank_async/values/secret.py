@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
 
 
 class Secret:
@@ -18,9 +19,9 @@ class Secret:
 
     @classmethod
     def of(cls, value: object) -> object:
-        """Wraps a str, and bytes as a `SealedBytes`; passes anything else (None, a Secret, a number) on as it is."""
+        """Wraps a str, and bytes as a `Sealed`; passes anything else (None, a Secret, a number) on as it is."""
         if isinstance(value, bytes | bytearray):
-            return SealedBytes()
+            return Sealed("bytes")
         return cls(value) if isinstance(value, str) else value
 
     def reveal(self) -> str:
@@ -45,5 +46,45 @@ class Secret:
         raise TypeError("a Secret does not pickle; pass the credentials by the environment and read them there")
 
 
-class SealedBytes:
-    """Stands for bytes that were given where a str belongs. They are not kept: the error needs only their type."""
+class Sealed:
+    """Stands for what was given in place of a str or a dict. It is not kept: the error needs only the name of its type."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+
+def kind_of(value: object) -> str:
+    """The name of the type of what was given, for messages."""
+    if isinstance(value, Sealed):
+        return value.kind
+    return "str" if isinstance(value, Secret) else type(value).__name__
+
+
+class SealedHeaders(Mapping[str, str]):
+    """Headers of which some are secret. Its repr shows the names alone."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, str | Secret]) -> None:
+        self._values = {name: value if isinstance(value, Secret) else Secret(value) for name, value in values.items()}
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name].reveal()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"SealedHeaders({', '.join(map(str, self._values))})"
+
+
+def sealed_headers(headers: Any) -> Any:
+    """Headers as the caller gave them, with each value wrapped, as it may be a key. Never raises."""
+    if isinstance(headers, Mapping):
+        return SealedHeaders(headers)
+    return Sealed(type(headers).__name__) if isinstance(headers, list | tuple | set) else Secret.of(headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
-from rerank_async.values.secret import SealedBytes, Secret
+from rerank_async.values.secret import Secret, kind_of
 
 _QUOTES = ('"', "'")
 
@@ -73,7 +73,7 @@ def password_secret(value: object, name: str) -> Secret | None:
 def _secret(value: object, name: str) -> Secret | None:
     if value is None or isinstance(value, Secret):
         return value
-    raise InvalidTypeError(f"credentials.{name} must be a str, not {_kind(value)}", argument=name)
+    raise InvalidTypeError(f"credentials.{name} must be a str, not {kind_of(value)}", argument=name)
 
 
 def open_text(value: object, name: str) -> str | None:
@@ -86,7 +86,7 @@ def open_text(value: object, name: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise InvalidTypeError(f"credentials.{name} must be a str, not {_kind(value)}", argument=name)
+        raise InvalidTypeError(f"credentials.{name} must be a str, not {kind_of(value)}", argument=name)
     text = value.strip()
     if not text:
         raise InvalidArgumentError(f"credentials.{name} is empty", argument=name)
@@ -105,16 +105,12 @@ def proxy_secrets(value: object) -> Mapping[str, Secret | None] | None:
         return None
     if not isinstance(value, Mapping):
         raise InvalidTypeError(
-            f"credentials.proxies must be a dict such as {{'https': 'http://proxy.example:3128'}}, not {_kind(value)}",
+            f"credentials.proxies must be a dict such as {{'https': 'http://proxy.example:3128'}}, not {kind_of(value)}",
             argument="proxies",
         )
     for name, address in value.items():
         if not isinstance(name, str) or not (address is None or isinstance(address, Secret)):
             raise InvalidTypeError(
-                f"credentials.proxies[{name!r}] must be a str, not {_kind(address)}", argument="proxies"
+                f"credentials.proxies[{name!r}] must be a str, not {kind_of(address)}", argument="proxies"
             )
     return dict(value)
-
-
-def _kind(value: object) -> str:
-    return {Secret: "str", SealedBytes: "bytes"}.get(type(value), type(value).__name__)

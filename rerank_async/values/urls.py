@@ -7,6 +7,7 @@ from collections.abc import Collection
 from urllib.parse import SplitResult, urlsplit
 
 from rerank_async.errors import InvalidArgumentError, InvalidTypeError
+from rerank_async.values.secret import Secret, kind_of
 
 
 def is_loopback(host: str) -> bool:
@@ -31,20 +32,21 @@ def normal_url(url: object, argument: str) -> str:
         InvalidArgumentError: No scheme, another scheme, no host, a bad port, or a user name inside.
         InvalidTypeError: Not a str.
     """
-    if not isinstance(url, str):
-        raise InvalidTypeError(f"{argument} must be a str, not {type(url).__name__}", argument=argument)
-    text = url.strip()
-    if "@" in text.partition("?")[0]:
+    url = Secret.of(url)  # so that this frame shows no key that was given inside of it
+    if not isinstance(url, Secret):
+        raise InvalidTypeError(f"{argument} must be a str, not {kind_of(url)}", argument=argument)
+    if "@" in url.reveal().partition("?")[0]:
         raise InvalidArgumentError(
             f"{argument} holds a user name or password; leave it out and use api_key= or token=", argument=argument
         )
-    if not text.isascii() or not text.isprintable() or " " in text:
+    if not _is_plain(url.reveal().strip()):
         raise InvalidArgumentError(f"{argument} holds characters that an address cannot have", argument=argument)
-    if "://" not in text and "." not in text and "localhost" not in text:  # perhaps a key in the wrong place: not shown
+    if not _may_be_address(url.reveal()):  # perhaps a key in the wrong place: not shown
         raise InvalidArgumentError(
             f"{argument} has no scheme and is not an address such as https://us-south.ml.cloud.ibm.com",
             argument=argument,
         )
+    text = url.reveal().strip().partition("#")[0].partition("?")[0]
     if "://" not in text:
         raise InvalidArgumentError(
             f"{argument} {text!r} has no scheme; did you mean 'https://{text}'?", argument=argument
@@ -54,7 +56,15 @@ def normal_url(url: object, argument: str) -> str:
         raise InvalidArgumentError(
             f"{argument} {text!r} is not an address such as https://us-south.ml.cloud.ibm.com", argument=argument
         )
-    return parts._replace(query="", fragment="").geturl().rstrip("/")
+    return parts.geturl().rstrip("/")
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+def _may_be_address(text: str) -> bool:
+    return "://" in text or "." in text or "localhost" in text
 
 
 def _split(text: str, argument: str) -> SplitResult:

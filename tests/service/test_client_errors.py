@@ -743,3 +743,63 @@ def test_no_secret_is_shown_when_a_client_cannot_be_made():
         frames = [part for part in with_locals(caught.value).split("  File ") if "/rerank_async/" in part[:200]]
         assert frames
         assert all("WOMBAT" not in frame for frame in frames), index
+
+
+# Answers of another server: the address is wrong
+
+
+def page(status):
+    return web.Response(status=status, text="<html>made up</html>", content_type="text/html")
+
+
+@pytest.mark.parametrize("status", [400, 404, 405])
+async def test_a_page_in_place_of_a_token_blames_the_address_and_not_the_key(status):
+    async with service(token=lambda _: page(status)) as running, client_for(running, retries=TWICE) as client:
+        error = await error_of(client, AuthenticationError)
+    assert f"{TOKEN} answered {status}: a body that is not the service's JSON (text/html, 20 bytes)" in str(error)
+    assert "check the URL" in str(error)
+    assert "auth_url" in str(error)
+    assert "Check the API key" not in str(error)
+
+
+@pytest.mark.parametrize("status", [400, 404, 405])
+async def test_a_page_in_place_of_a_ranking_asks_to_check_the_url(status):
+    async with service(lambda _: page(status)) as running, client_for(running, retries=TWICE) as client:
+        error = await error_of(client, BadRequestError)
+    assert "This does not look like the service: check the URL" in str(error)
+
+
+async def test_an_unknown_path_in_json_asks_to_check_the_url_too():
+    async with (
+        service(lambda _: web.json_response({"message": "no route"}, status=404)) as running,
+        client_for(running, retries=TWICE) as client,
+    ):
+        error = await error_of(client, BadRequestError)
+    assert "answered 404: no route. This does not look like the service: check the URL" in str(error)
+
+
+async def test_what_the_service_says_by_a_code_is_not_about_the_address():
+    async with service(lambda _: refusal(404, "never_heard_of")) as running, client_for(running) as client:
+        error = await error_of(client, BadRequestError)
+    assert "URL" not in str(error)
+
+
+async def test_a_page_with_status_200_is_named_by_its_type():
+    async with service(lambda _: page(200)) as running, client_for(running, retries=TWICE) as client:
+        error = await error_of(client, DecodeError)
+    assert "answered 200 with a body that is not JSON (text/html, 20 bytes)" in str(error)
+    assert "Check the URL" in str(error)
+
+
+async def test_a_failure_of_many_texts_has_a_short_repr():
+    texts = [f"text {number}" for number in range(9000)]
+    async with (
+        service(lambda _: refusal(400, "never_heard_of")) as running,
+        client_for(running, on_failure="partial", batching=BatchOptions(max_inputs=1000, dedupe=False)) as client,
+    ):
+        response = await client.generate("bread", texts)
+    assert sorted(index for failure in response.failures for index in failure.indices) == list(range(9000))
+    assert len(repr(response)) < 20_000
+    first = min(response.failures, key=lambda failure: failure.indices)
+    assert repr(first).startswith("BatchFailure(indices=(0, 1, 2, 3, 4, 5, 6, ..., ")
+    assert f"; {len(first.indices)} in all)" in repr(first)

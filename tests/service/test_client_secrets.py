@@ -20,8 +20,8 @@ from support.services import service
 from support.showing import chain, in_words
 from support.ways import API_KEY, PASSWORD, SETTINGS, USERNAME, WAYS
 
-from rerank_async import AsyncRerank, Credentials, Timeouts
-from rerank_async.errors import RerankError
+from rerank_async import AsyncAPIClient, AsyncRerank, Credentials, Timeouts
+from rerank_async.errors import InvalidArgumentError, RerankError
 from rerank_async.server import serve
 
 WRONG = "made-up-wrong-secret-g7h8i9"
@@ -51,6 +51,13 @@ def everything_of(error):
         captured = traceback.TracebackException(type(each), each, each.__traceback__, capture_locals=True)
         shown += captured.format(chain=False)
     return "\n".join(shown)
+
+
+def shown_by(error):
+    """The same without this module's own frames, which hold the secrets."""
+    while error.__traceback__ is not None and error.__traceback__.tb_frame.f_code.co_filename == __file__:
+        error.__traceback__ = error.__traceback__.tb_next
+    return everything_of(error)
 
 
 def found(secrets, text):
@@ -243,15 +250,91 @@ async def test_a_constructor_that_fails_shows_none():
         {"url": "https://us-south.ml.cloud.ibm.com", "api_key": f"{API_KEY}\nX: y"},
         {"url": "https://us-south.ml.cloud.ibm.com", "username": USERNAME, "password": PASSWORD},
         {"url": "https://us-south.ml.cloud.ibm.com", "api_key": API_KEY, "flow": "cp4d"},
+        {"url": f"https://{USERNAME}:{PASSWORD}@us-south.ml.cloud.ibm.com", "api_key": "k"},
+        {"url": f"https://us-soth.ml.cloud.ibm.com/?apikey={API_KEY}", "api_key": "k"},
+        {"url": f"us-south.ml.cloud.ibm.com/?apikey={API_KEY}", "api_key": "k"},
+        {"url": f"ftp://us-south.ml.cloud.ibm.com#{API_KEY}", "api_key": "k"},
+        {"url": API_KEY, "api_key": "k"},
+        {"url": API_KEY.encode(), "api_key": "k"},
+        {"url": "https://127.0.0.1", "auth_url": f"https://127.0.0.1/t?apikey={API_KEY}", "api_key": "k"},
+        {"url": "https://127.0.0.1", "bedrock_url": f"https://127.0.0.1\n{API_KEY}", "api_key": "k"},
+        API_KEY,
+        API_KEY.encode(),
+        [API_KEY],
+        (API_KEY,),
     ):
-        try:
-            AsyncRerank("lexical", credentials=fields, project_id="p")
-        except RerankError as exc:
-            exc.__traceback__ = exc.__traceback__.tb_next  # this test's own frame holds them
-            shown.append(everything_of(exc))
-    assert len(shown) == 5
+        for make in (
+            lambda given: AsyncRerank("lexical", credentials=given, project_id="p"),
+            lambda given: AsyncAPIClient(given, project_id="p"),
+            Credentials.from_dict,
+        ):
+            try:
+                make(fields)
+            except RerankError as exc:
+                shown.append(shown_by(exc))
+    with pytest.raises(RerankError) as caught:
+        Credentials.from_env(f"https://us-south.ml.cloud.ibm.com/ml/v1?apikey={API_KEY}")
+    shown.append(shown_by(caught.value))
+    assert len(shown) == 17 * 3 - 2 + 1, "two of them are found out by a client alone"
     secrets = {spelling for secret in (API_KEY, PASSWORD, WRONG) for spelling in spellings(secret)}
     assert found(secrets, "\n".join(shown)) == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {API_KEY}"},
+        {"X-Gateway-Key": f"{API_KEY}\n"},
+        {"X-Gateway-Key": API_KEY.encode()},
+        {"a b": API_KEY},
+        [("X-Gateway-Key", API_KEY)],
+        f"X-Gateway-Key: {API_KEY}",
+    ],
+)
+async def test_headers_that_are_refused_show_none(headers):
+    given = {"credentials": {"url": "https://127.0.0.1", "api_key": "k"}, "project_id": "p"}
+    client = AsyncRerank("lexical", **given)
+    shown = []
+    for use in (
+        lambda: AsyncRerank("lexical", **given, extra_headers=headers),
+        lambda: AsyncAPIClient(**given, extra_headers=headers),
+        lambda: client.with_options(extra_headers=headers),
+        lambda: client.stream("bread", ["bread"], extra_headers=headers),
+    ):
+        with pytest.raises(InvalidArgumentError, match="extra_headers") as caught:
+            use()
+        shown.append(shown_by(caught.value))
+    with pytest.raises(InvalidArgumentError, match="extra_headers") as caught:
+        await client.generate("bread", ["bread"], extra_headers=headers)
+    shown.append(shown_by(caught.value))
+    assert found(set(spellings(API_KEY)), "\n".join(shown)) == []
+
+
+@pytest.mark.parametrize("name", ["server error", "reset", "nonsense", "hang", "iam error", "redirect"])
+async def test_a_key_in_a_header_of_the_callers_shows_nowhere(caplog, name):
+    """Each failing call, whether the header is one of the client, of a view or of the call."""
+    caplog.set_level(logging.DEBUG)
+    scene, headers = SCENES[name], {"X-Gateway-Key": API_KEY}
+    shown = []
+    async with (
+        serve(faults=scene["faults"]) as server,
+        client_for(server, retries=FAST, timeouts=scene.get("timeouts"), extra_headers=headers) as given,
+        client_for(server, retries=FAST, timeouts=scene.get("timeouts")) as plain,
+    ):
+        for client, options in (
+            (given, {}),
+            (plain.with_options(extra_headers=headers), {}),
+            (plain, {"extra_headers": headers}),
+        ):
+            with pytest.raises(RerankError) as caught:
+                await client.generate("bread", ["bread"], **options)
+            shown += [repr(client), repr(client.api_client.headers), shown_by(caught.value)]
+        async with plain.stream("bread", ["bread"], extra_headers=headers) as stream:
+            with pytest.raises(RerankError) as caught:
+                await stream.response()
+        shown += [repr(stream), shown_by(caught.value)]
+    assert len(shown) == 11
+    assert found(set(spellings(API_KEY)), "\n".join(shown) + caplog.text) == []
 
 
 def test_nothing_of_it_pickles():

@@ -1,5 +1,6 @@
 """TLS: certificates are checked by what was given, and an error is never answered by checking less."""
 
+import asyncio
 import ssl
 
 import pytest
@@ -8,7 +9,7 @@ from support.clients import client_for
 from support.passages import pairs
 from support.services import service
 
-from rerank_async import Credentials
+from rerank_async import AsyncRerank, Credentials, RetryOptions
 from rerank_async.errors import CertificateError, ConnectionFailedError, InvalidArgumentError
 
 CA = trustme.CA()
@@ -146,3 +147,53 @@ async def test_https_asked_of_a_plain_server_is_no_matter_of_certificates():
                 await client.generate("bread", ["bread"])
     assert not isinstance(caught.value, CertificateError)
     assert running.seen == []
+
+
+# One side speaks TLS and the other does not
+
+
+@pytest.mark.parametrize("secret", ["api_key", "token"])
+async def test_https_to_a_server_of_plain_http_is_said_at_once(secret):
+    async with service() as running:
+        url = running.url.replace("http:", "https:")
+        async with client_for(running, credentials={"url": url, secret: "made-up"}, retries=RetryOptions()) as client:
+            with pytest.raises(ConnectionFailedError, match=r"does not speak TLS.* begin with http://") as caught:
+                await client.generate("bread", ["bread"])
+    assert url in str(caught.value)
+    assert not isinstance(caught.value, CertificateError)
+    assert (caught.value.final, caught.value.refused, caught.value.attempts) == (True, False, 1)
+    assert "not permitted" not in str(caught.value)
+
+
+@pytest.mark.parametrize("secret", ["api_key", "token"])
+async def test_http_to_a_server_that_speaks_tls_asks_for_https(secret):
+    async with service(ssl_context=server_side()) as running:
+        credentials = {"url": running.url.replace("https:", "http:"), secret: "made-up"}
+        retries = RetryOptions(max_attempts=2, base_delay=0.001, max_delay=0.001)
+        async with client_for(running, credentials=credentials, retries=retries) as client:
+            with pytest.raises(ConnectionFailedError, match=r"speaks TLS .* begin with https://") as caught:
+                await client.generate("bread", ["bread"])
+    assert caught.value.attempts > 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"\x15\x03\x03\x00\x02\x02\x28", r"rerank: \[SSL: .*handshake failure"),  # an alert of TLS
+        (b"", "rerank: ConnectionResetError"),
+    ],
+)
+async def test_a_handshake_that_fails_otherwise_has_a_reason(answer, words):
+    async def talk(reader, writer):
+        await reader.read(2**16)
+        writer.write(answer)
+        writer.close()
+
+    listening = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with listening:
+        credentials = {"url": f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}", "token": "made-up"}
+        retries = RetryOptions(max_attempts=1)
+        async with AsyncRerank("m", credentials=credentials, project_id="p", retries=retries) as client:
+            with pytest.raises(ConnectionFailedError, match=words) as caught:
+                await client.generate("bread", ["bread"])
+    assert not caught.value.final

@@ -225,7 +225,7 @@ def test_sealed_wraps_the_secrets_of_a_dict_in_a_copy_and_passes_the_rest_on():
     given_fields = {"url": URL, "apikey": KEY, "api_key": None, "token": "t", "password": "p"}
     wrapped = sealed(given_fields)
     assert wrapped == {
-        "url": URL,
+        "url": Secret(URL),
         "apikey": Secret(KEY),
         "api_key": None,
         "token": Secret("t"),

@@ -145,3 +145,19 @@ def test_a_failing_construction_can_be_shown_with_its_locals(given):
     with pytest.raises(errors.InvalidArgumentError) as raised:
         as_parameters(given)
     assert str(raised.value) in python_s_own(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"top_n": 2}, '{"return_options": {"top_n": 2}}'),
+        ({"inputs": True}, '{"return_options": {"inputs": True}}'),
+        ({"query": "a made-up text"}, '{"return_options": {"query": ...}}'),
+    ],
+)
+def test_an_option_of_the_answer_that_stands_too_high_is_shown_its_place(params, words):
+    with pytest.raises(InvalidArgumentError) as caught:
+        as_parameters(params)
+    assert words in str(caught.value)
+    assert "extra_body" not in str(caught.value)
+    assert "made-up" not in str(caught.value)

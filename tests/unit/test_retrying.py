@@ -316,7 +316,7 @@ def test_a_refused_connection_is_free_whatever_was_sent_before(refused, delay, a
 def test_it_is_bounded_by_max_elapsed():
     decision = decided(REFUSED, attempts=0, refused=40, elapsed=114.0)
     assert isinstance(decision, GiveUp)
-    assert "gave up after 40 attempts in 114.0 s" in decision.reason
+    assert "gave up after 40 refused connections in 114.0 s" in decision.reason
     assert "due in 8.0 s" in decision.reason
     assert "max_elapsed = 120" in decision.reason
     assert decided(REFUSED, attempts=0, refused=40, elapsed=112.0) == Again(8.0, free=True)
