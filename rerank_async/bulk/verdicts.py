@@ -10,6 +10,7 @@ from rerank_async.errors import (
     BadRequestError,
     CertificateError,
     ClientStateError,
+    ConnectionFailedError,
     InvalidArgumentError,
     ModelNotSupportedError,
     NoAnswerError,
@@ -56,6 +57,8 @@ def verdict(error: Exception) -> Verdict:
 
     What is no error of this package, such as one of the machine, is the job's.
     """
+    if isinstance(error, ConnectionFailedError) and error.final:
+        return Verdict.JOB
     return next((found for kind, found in _BY_KIND if isinstance(error, kind)), Verdict.JOB)
 
 

@@ -52,6 +52,10 @@ def test_whose_failure_each_error_is(name, right):
     assert verdict(getattr(errors, name)("words")) is right
 
 
+def test_a_connection_that_cannot_come_about_is_the_jobs():
+    assert verdict(errors.ConnectionFailedError("no TLS there", final=True)) is JOB
+
+
 def test_what_is_no_error_of_ours_is_the_jobs():
     assert verdict(MemoryError()) is JOB
 
