@@ -48,7 +48,7 @@ CALLS = [
     ({"inputs": [{"document": "a"}]}, InvalidArgumentError, "inputs", 0, "inputs[0] has the key 'document'"),
     ({"inputs": ["a", "x\udfffy"]}, InvalidArgumentError, "inputs", 1, "inputs[1] holds a lone surrogate"),
     ({"inputs": ["a", {"text": "\ud83c"}]}, InvalidArgumentError, "inputs", 1, "inputs[1] holds a lone surrogate"),
-    ({"params": {"top_n": 3}}, InvalidArgumentError, "params", None, "unknown name 'top_n'"),
+    ({"params": {"top_n": 3}}, InvalidArgumentError, "params", None, "'top_n' belongs inside of return_options"),
     ({"params": {"truncate_input_token": 3}}, InvalidArgumentError, "params", None, "mean 'truncate_input_tokens'?"),
     ({"params": {"return_options": {"topn": 3}}}, InvalidArgumentError, "params.return_options", None, "mean 'top_n'?"),
     ({"params": {"return_options": {"top_n": -1}}}, InvalidArgumentError, "top_n", None, "top_n must be at least 1"),

@@ -272,7 +272,7 @@ async def test_bodies_keep_to_max_bytes_and_use_them():
     assert sum(map(len, items)) == 200
     assert max(len(seen.body) for seen in running.seen) <= 2000
     for seen, (first, *_) in zip(running.seen, items[1:], strict=False):
-        assert len(seen.body) + first > 1900, "the next text would not have fitted in"
+        assert len(seen.body) + first > 1870, "the next text would not have fitted in"
 
 
 @pytest.mark.parametrize("inputs", [[], (), iter([])], ids=["list", "tuple", "iterator"])
