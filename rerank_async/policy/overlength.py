@@ -51,8 +51,9 @@ class Isolation:
     the longer one is put aside. That finds the shortest text that is too long and scores all shorter ones, in some
     log2(n) requests. What was put aside is then tried as well, the shortest first: where length in bytes and length in
     tokens disagree, it is scored after all. While the first search runs, further refused batches wait, because they
-    are cut where it found the limit to be; and as long as batches of the call have no answer yet, the requests are kept
-    for such cuts, each of which scores nearly all of a batch.
+    are cut where it found the limit to be: one at first, and side by side once such a cut was scored. As long as
+    batches of the call have no answer yet, the requests are kept for such cuts, each of which scores nearly all of a
+    batch.
 
     For each answer to a batch or a part, call `split` (refused for its length), `scored`, or `dropped` (it failed in
     another way). Each returns parts to send now, side by side, in any order; none may be left out. A part holds its
@@ -92,6 +93,7 @@ class Isolation:
         self._any_scored = bool(self._seen)
         self._seen.update(*failed)
         self._caution = 1.0
+        self._trusted = False  # whether the last part that was cut by the limit was scored
         self._limit: float = inf  # the least length of a text that was too long
         self._longest: float = -inf  # the greatest length of a text of a part that was scored
 
@@ -113,6 +115,7 @@ class Isolation:
         else:
             if self._lengths[part.low[-1]] <= self._longest:
                 self._caution *= _MORE_CAUTION
+            self._trusted = False
             self._add_sure(part.low)
             if part.high:
                 self._aside.append(part.high)
@@ -124,8 +127,10 @@ class Isolation:
         self._seen.update(members)
         self._longest = max(self._longest, *(self._lengths[index] for index in members))
         part = self._open.pop(tuple(members), None)
-        if part is not None and part.high and part.sure:
-            self._add_sure(part.high)
+        if part is not None:
+            self._trusted = self._limit < inf
+            if part.high and part.sure:
+                self._add_sure(part.high)
         return self._next()
 
     def dropped(self, members: Sequence[int]) -> list[tuple[int, ...]]:
@@ -165,8 +170,10 @@ class Isolation:
         searching = any(part.sure for part in self._open.values())
         more_to_come = len(self._seen) < len(self._lengths)
         while self._may_send():
+            if searching and not self._trusted:
+                break  # one at a time, until a cut has proved good
             if self._limit == inf:
-                groups = (self._sure or self._batches) if not searching else ()
+                groups: Sequence[tuple[int, ...]] = self._sure or self._batches
             else:
                 groups = self._batches if more_to_come else [*self._batches, *self._sure]
             if not groups:
