@@ -162,7 +162,8 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def _temporary_of(path: Path) -> Path:
-    return path.parent / f".{path.name}.{os.getpid()}.tmp"
+    # As long for every process, so that an output whose name was short enough is so when the job is resumed.
+    return path.parent / f".{path.name}.{os.getpid():010}.tmp"
 
 
 def _temporaries_of(path: Path) -> list[Path]:

@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 from support import commands
-from support.bulk_jobs import by_id, lines, queries, ranked, write_jsonl
+from support.bulk_jobs import LONGEST_NAME, by_id, lines, queries, ranked, write_jsonl
 from support.commands import CLI, one_sentence
 from support.services import honest, refusal, service
 
@@ -347,8 +347,15 @@ async def test_a_journal_of_another_version_is_refused(server, source, out):
     assert "another version of the journal (99" in one_sentence(ran)
 
 
+async def test_the_longest_name_can_be_written_and_resumed(server, source, tmp_path):
+    out = tmp_path / ("x" * LONGEST_NAME)
+    assert (await bulk(source, "-o", out, "--ordered", server=server)).code == 0
+    assert (await bulk(source, "-o", out, "--ordered", "--resume", server=server)).code == 0
+    assert len(out.read_text().splitlines()) == 12
+
+
 @pytest.mark.parametrize(
-    "name", ["x" * 236, "x" * 250, "x" * 300, "x/" * 3000 + "x"], ids=["aside", "own", "far", "path"]
+    "name", ["x" * (LONGEST_NAME + 1), "x" * 250, "x" * 300, "x/" * 3000 + "x"], ids=["aside", "own", "far", "path"]
 )
 async def test_a_name_that_is_too_long_is_an_output_that_cannot_be_written(server, source, tmp_path, name):
     ran = await bulk(source, "-o", tmp_path / name, server=server)

@@ -7,6 +7,9 @@ from rerank_async.server import LexicalScorer
 
 WORDS = ["market", "harbour", "bread", "dough", "copper", "river", "lantern", "winter", "garden", "engine", "letter"]
 
+LONGEST_NAME = 255 - len("..job.json.0123456789.tmp")
+"""Letters of an output's name that leave room for what a job keeps beside it; 255 is the most on Linux and macOS."""
+
 
 def queries(count, inputs=5, seed=1):
     """So many queries with candidates that have ids."""

@@ -6,6 +6,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.bulk_jobs import LONGEST_NAME
 
 from rerank_async.bulk.errors import JobError, OutputError, SourceError
 from rerank_async.bulk.files import JobFiles, replace_file
@@ -206,6 +207,14 @@ def test_no_file_of_a_job_may_be_one_that_is_read(tmp_path, name, link):
         files.check_apart({"the source": str(tmp_path / "another"), "the corpus": str(read)})
     assert f"{tmp_path / name}, " in str(caught.value)
     assert f"the same file as the corpus, {read}, which would be lost" in str(caught.value)
+
+
+@pytest.mark.parametrize("pid", [7, 4_194_304, 4_294_967_295])
+def test_the_longest_name_is_the_same_for_every_process(tmp_path, monkeypatch, pid):
+    monkeypatch.setattr("os.getpid", lambda: pid)
+    JobFiles.of(str(tmp_path / ("x" * LONGEST_NAME)), appended=True).check_place()
+    with pytest.raises(OutputError, match="too long"):
+        JobFiles.of(str(tmp_path / ("x" * (LONGEST_NAME + 1))), appended=True).check_place()
 
 
 # Identity
