@@ -56,19 +56,9 @@ class JobFiles:
         Raises:
             JobError: A file of the job is one of them.
         """
-        ours = {path: status_of(str(path)) for path in (*self._all(), *self.temporaries())}
-        for what, name in inputs.items():
-            read = status_of(name)
-            for path, written in ours.items():
-                if read is None or written is None or not os.path.samestat(read, written):
-                    continue
-                role = (
-                    "the output" if path == self.output else f"a file that the job with the output {self.output} keeps"
-                )
-                raise JobError(
-                    f"{path}, {role}, is the same file as {what}, {name_of(name)}, which would be lost; choose another "
-                    "output"
-                )
+        for path in (*self._all(), *self.temporaries()):
+            role = "the output" if path == self.output else f"a file that the job with the output {self.output} keeps"
+            check_not_read(f"{path}, {role},", status_of(str(path)), inputs)
 
     def temporaries(self) -> list[Path]:
         """What a process that was killed while it wrote the output, or which job it is, has left."""
@@ -128,6 +118,24 @@ class JobFiles:
         # Also the journal of a job of before whose output was not its own.
         journal = self.output.parent / f"{self.output.name}.journal"
         return (self.output, journal, self.identity, self.failed)
+
+
+def check_not_read(what: str, written: os.stat_result | None, inputs: Mapping[str, str]) -> None:
+    """Refuses to write over a file that is read.
+
+    Args:
+        what: Is written, as the message begins.
+        written: The same as the system knows it; None: it is not there yet.
+        inputs: The files that are read, by what they are.
+
+    Raises:
+        JobError: It is one of them.
+    """
+    for role, name in inputs.items():
+        read = status_of(name)
+        if read is not None and written is not None and os.path.samestat(read, written):
+            words = f"{what} is the same file as {role}, {name_of(name)}, which would be lost; choose another output"
+            raise JobError(words)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 import json
+import os
+import stat
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rerank_async.bulk.errors import JobError, OutputError
-from rerank_async.bulk.files import JobFiles
+from rerank_async.bulk.files import JobFiles, check_not_read
 from rerank_async.bulk.identity import check_same, is_resumable, read_identity, write_identity
 from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import Id, Item
@@ -41,7 +43,8 @@ class Ledger(ABC):
         self.complete = False
         self.broken_off: float | None = None
 
-    def check_apart(self, inputs: Mapping[str, str]) -> None:  # noqa: B027 - a stream has no name
+    @abstractmethod
+    def check_apart(self, inputs: Mapping[str, str]) -> None:
         """Refuses to write over a file that is read; ``inputs``: those, by what they are."""
 
     @abstractmethod
@@ -242,6 +245,19 @@ class StreamLedger(Ledger):
         self._ordered = ordered
         self._waiting: list[tuple[int, bytes]] = []
         self._next = 0
+
+    def check_apart(self, inputs: Mapping[str, str]) -> None:
+        """As the base class says.
+
+        Raises:
+            JobError: The stream goes to a file that is read.
+        """
+        try:
+            written = os.fstat(self._stream.fileno())
+        except (OSError, ValueError, AttributeError):
+            return  # it is no file
+        if stat.S_ISREG(written.st_mode):  # a terminal or a socket may well be both
+            check_not_read("the output", written, inputs)
 
     def open(self, facts: dict[str, Any], *, resume: bool, overwrite: bool, retry_failed: bool) -> None:  # noqa: ARG002
         """As the base class says.

@@ -218,8 +218,8 @@ class Runner:
             if self._refused == IN_VAIN:
                 words = (
                     f"the service refused each of the first {IN_VAIN} queries, the last one so: {error}. Put that right, "
-                    "and take them up again with --retry-failed; if it takes other parameters, another model or another "
-                    "source, that is another job, which --overwrite begins anew"
+                    "and have them tried again; if it takes other parameters, another model or another source, that is "
+                    "another job, which --overwrite begins anew"
                 )
                 self._stop_for(JobStoppedError(words, reason=error), error)
         return QueryDone(item.id, item.line, None, error)

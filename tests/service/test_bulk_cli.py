@@ -304,6 +304,24 @@ async def test_standard_input_from_the_output_is_refused_before_the_output_is_em
     assert source.read_bytes() == content
 
 
+@pytest.mark.parametrize("by", ["name", "standard input"])
+async def test_standard_output_onto_the_source_is_refused(server, source, by):
+    content, name = source.read_bytes(), shlex.quote(str(source))
+    read = name if by == "name" else f"- < {name}"
+    line = f"{shlex.join(CLI)} bulk {read} -o - {shlex.join(FAST)} >> {name}"
+    ran = await commands.run(server=server, command=("bash", "-c", line))
+    assert ran.code == Exit.USAGE
+    assert "the output is the same file as the source, " in one_sentence(ran)
+    assert source.read_bytes() == content
+    assert server.counts.rerank == 0
+
+
+async def test_standard_output_into_another_file_is_written(server, source, out):
+    line = shlex.join([*CLI, "bulk", str(source), "-o", "-", *FAST])
+    assert (await commands.run(server=server, command=("bash", "-c", f"{line} > {shlex.quote(str(out))}"))).code == 0
+    assert by_id(lines(out)) == {value["id"]: ranked(value) for value in queries(12)}
+
+
 async def test_a_finished_job_has_nothing_left_to_do(server, source, out):
     for options in ((), ("--ordered",)):
         assert (await bulk(source, "-o", out, "--overwrite", *options, server=server)).code == 0
