@@ -155,3 +155,17 @@ def test_where_permits_are_short_a_list_takes_no_more_than_half_of_them():
 def test_a_small_list_is_one_batch():
     work, gate = work_of(many(10), adaptive=True, max_inputs=1000)
     assert sizes(drained(work, gate)) == [10]
+
+
+def test_the_plan_of_the_beginning_holds_when_the_service_turns_out_slower():
+    work, gate = work_of(many(5_000), adaptive=True, max_inputs=1000)
+    planned = len(drained(*work_of(many(5_000), adaptive=True, max_inputs=1000)))
+    first = work.take(0, gate)
+    latency = work._job.terms.latency
+    for inputs in (100, 1000):
+        for _ in range(32):
+            latency.observe(inputs, 0.02 + 0.002 * inputs)  # ten times what was expected of an input
+    later, _ = work_of(many(5_000), adaptive=True, max_inputs=1000)
+    later._job = later._job._replace(terms=work._job.terms)
+    assert len(drained(later, gate)) > 1.5 * planned
+    assert len([first, *drained(work, gate)]) == planned
