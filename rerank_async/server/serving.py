@@ -115,10 +115,10 @@ class Server:
         )
         await runner.setup()
         try:
-            site = web.TCPSite(runner, host, port, ssl_context=tls)
-            await site.start()
+            await web.TCPSite(runner, host, port, ssl_context=tls).start()
+            bound = runner.addresses[0][1]
             scheme = "http" if tls is None else "https"
-            self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{site.port}"
+            self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{bound}"
             yield self
         finally:
             await runner.cleanup()

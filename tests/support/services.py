@@ -106,9 +106,8 @@ async def service(answer=honest, token=grant, ssl_context=None, port=0):
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=ssl_context)
-        await site.start()
-        running.url = f"{'https' if ssl_context else 'http'}://127.0.0.1:{site.port}"
+        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=ssl_context).start()
+        running.url = f"{'https' if ssl_context else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
         yield running
     finally:
         await runner.cleanup()
