@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rerank_async.errors import RequestTooLargeError, StatusError
+from rerank_async.errors import RequestTooLargeError
 from rerank_async.policy.planning import Load, fits_surely, most_bytes, room_in, sizes_of
-
-_NUMBER = re.compile(r"(?<![\w.])\d{1,9}(?![\w.]*\w)")
+from rerank_async.policy.refusals import stated_count
 
 
 def halves(members: Sequence[int], sizes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
@@ -65,7 +63,7 @@ class LearnedBounds:
             self._bytes[model_id] = max(largest, min(known, body_bytes // 2))
         else:
             known = self._inputs.get(model_id, inputs)
-            self._inputs[model_id] = max(most_inputs, min(known, stated_maximum(error, inputs) or inputs // 2))
+            self._inputs[model_id] = max(most_inputs, min(known, stated_count(error, inputs) or inputs // 2))
 
     def accepted(self, model_id: str, *, inputs: int, body_bytes: int) -> None:
         """Hears of a batch that was not too large, of a call that had another one refused."""
@@ -95,10 +93,3 @@ class LearnedBounds:
         if load.sizes is not None and room >= load.room:
             return load
         return load._replace(sizes=load.sizes or sizes_of(load.texts), room=room)
-
-
-def stated_maximum(error: StatusError, inputs: int) -> int | None:
-    """The number of inputs that a refusal states as the most: the largest number in it below what was sent, else None."""
-    said = error.args[0].partition(f" answered {error.status}")[2].partition("[trace ")[0]
-    below = [int(number) for number in _NUMBER.findall(said) if 0 < int(number) < inputs]
-    return max(below, default=None)

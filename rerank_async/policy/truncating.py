@@ -7,23 +7,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from rerank_async.errors import InputTooLongError
+from rerank_async.policy.refusals import stated_length
 from rerank_async.values.models import known_model
 from rerank_async.values.response import ServiceWarning
 
 WARNING_ID: Final = "rerank_async_truncated"
 
-_LENGTHS = re.compile(r"\(\s*(\d{1,9})\s*>\s*(\d{1,9})\s*\)")
-_WORD = re.compile(r"\S*\w\S*")
+_WORD = re.compile(r"\w\S*")  # from its first letter on: what precedes that would be tried at each of its places
 _SPECIAL_TOKENS = 3  # [CLS] query [SEP] text [SEP]: the most that a pair has beside its words
-
-
-def stated_lengths(error: InputTooLongError) -> tuple[int, int] | None:
-    """The two numbers of "(1336 > 512)" in the service's words: the text's tokens and the model's most; None: none."""
-    found = _LENGTHS.search(str(error))
-    if found is None:
-        return None
-    tokens, most = int(found[1]), int(found[2])
-    return (tokens, most) if tokens > most > 0 else None
 
 
 def truncation_of(model_id: str, error: InputTooLongError, asked: int | None = None) -> int | None:
@@ -37,9 +28,8 @@ def truncation_of(model_id: str, error: InputTooLongError, asked: int | None = N
     Returns:
         Tokens; None: not known, or no less than what was asked for and refused.
     """
-    lengths = stated_lengths(error)
     known = known_model(model_id)
-    most = lengths[1] if lengths is not None else known.max_tokens if known is not None else None
+    most = stated_length(error) or (known.max_tokens if known is not None else None)
     return None if most is None or (asked is not None and most >= asked) else most
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,6 +22,7 @@ from rerank_async.errors import (
     StatusError,
 )
 from rerank_async.policy.json_codec import codec
+from rerank_async.policy.refusals import is_about_count, is_about_length
 from rerank_async.values import contract
 
 
@@ -72,14 +72,11 @@ _TOO_LONG = Meaning(
     "The service does not say which text it was. Shorten the texts, or set params={'truncate_input_tokens': n}",
 )
 
-_LENGTHS = re.compile(r"\(\s*\d+\s*>\s*\d+\s*\)")
-_OVER = "too (?:long|many|large)|longer than|more than|larger than|greater than|exceed|maximum|at most"
-_TOKENS_TOO_MANY = re.compile(rf"\btokens?\b.*\b(?:{_OVER})|\b(?:{_OVER}).*\btokens\b", re.DOTALL)
-_MANY = "(?:inputs|items|passages|elements)"
-_INPUTS_TOO_MANY = re.compile(
-    rf"\btoo many {_MANY}\b|\b(?:number of|\d+) {_MANY}\b.*\b(?:{_OVER})|\b(?:maximum|at most|more than|up to)(?: of)? \d+ {_MANY}\b",
-    re.DOTALL,
-)
+_ABOUT_INPUTS = frozenset({400, 413, 422})
+"""Statuses with which servers refuse what a request holds."""
+
+_MALFORMED = frozenset({contract.INVALID_REQUEST, contract.JSON_TYPE, contract.JSON_VALIDATION})
+"""Codes of a body that is not of the right form, whatever its words. Source: IBM's Java SDK, as for the other codes."""
 
 
 class _Said(NamedTuple):
@@ -132,32 +129,13 @@ def is_foreign(status: int, body: bytes) -> bool:
 def _meaning(status: int, said: _Said) -> Meaning:
     if said.code is not None and said.code in _BY_CODE:
         return _BY_CODE[said.code]
-    if said.code == contract.INVALID_ARGUMENT and is_about_length(said.message or ""):
+    if status in _ABOUT_INPUTS and said.code not in _MALFORMED and is_about_length(said.message or ""):
         return _TOO_LONG
     if status == 400 and is_about_count(said.message or ""):
         return _BY_STATUS[413]
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     return _BY_HUNDRED.get(status // 100, Meaning(StatusError))
-
-
-def is_about_length(message: str) -> bool:
-    """Whether a message of ``invalid_input_argument`` says that a text has more tokens than the model reads.
-
-    The code stands for many mistakes, so the words decide: "Token sequence length is longer than the specified maximum
-    sequence length for this model (1336 > 512)." (a live answer of the same service family, lancedb/lancedb#1535). A
-    parameter that is out of range is no matter of a text.
-    """
-    lowered = message.lower()
-    if "truncate_input_tokens" in lowered and not _LENGTHS.search(lowered):
-        return False
-    return "sequence length" in lowered or bool(_TOKENS_TOO_MANY.search(lowered))
-
-
-def is_about_count(message: str) -> bool:
-    """Whether a message says that a request holds too many inputs. No such answer is known, so any likely words will do."""
-    lowered = message.lower()
-    return bool(_INPUTS_TOO_MANY.search(lowered)) and not is_about_length(message)
 
 
 def _read(body: bytes) -> _Said:

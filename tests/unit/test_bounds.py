@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.bodies import as_bytes, exchange_of
 
-from rerank_async.errors import RequestTooLargeError
-from rerank_async.policy.bounds import LearnedBounds, halves, stated_maximum
+from rerank_async.policy.bounds import LearnedBounds, halves
 from rerank_async.policy.planning import batches, load
 from rerank_async.policy.wire import encode_body, request_head
 from rerank_async.policy.wire_errors import error_of
@@ -36,23 +35,6 @@ def refusal(message, status=400):
 
 def of(count, **options):
     return load([f"t{i}" for i in range(count)], BatchOptions(**options), HEAD, dedupe=True)
-
-
-@pytest.mark.parametrize(
-    ("message", "most"),
-    [
-        ("The field 'inputs' holds 1000 inputs, more than the maximum of 500", 500),
-        ("too many inputs: at most 250 inputs are allowed", 250),
-        ("Too many inputs", None),
-        ("number of inputs (1000) exceeds 64.", 64),
-        ("number of inputs exceeds the maximum of 5000", None),
-        ("too many inputs for model v2 after 1.5 seconds", None),
-    ],
-)
-def test_the_number_that_a_refusal_states(message, most):
-    error = refusal(message)
-    assert isinstance(error, RequestTooLargeError)
-    assert stated_maximum(error, 1000) == most
 
 
 def test_a_stated_bound_holds_for_later_loads_of_this_model_alone():

@@ -3,38 +3,16 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.bodies import exchange_of
 
 from rerank_async import RerankModels
 from rerank_async.errors import InputTooLongError
-from rerank_async.policy.truncating import cut_for_certain, stated_lengths, truncated_warning, truncation_of
-from rerank_async.policy.wire_errors import error_of
+from rerank_async.policy.truncating import cut_for_certain, truncated_warning, truncation_of
 
 LIVE = "Token sequence length is longer than the specified maximum sequence length for this model (1336 > 512)."
 
 
 def too_long(message):
     return InputTooLongError(message, status=400, code="invalid_input_argument")
-
-
-@pytest.mark.parametrize(
-    ("message", "lengths"),
-    [
-        (LIVE, (1336, 512)),
-        ("is longer ( 700>256 )", (700, 256)),
-        ("too many tokens", None),
-        ("(512 > 1336)", None),
-        ("(5 > 0)", None),
-        ("(x > 512)", None),
-        ("(99999999999999999999 > 512)", None),
-    ],
-)
-def test_the_numbers_of_a_refusal(message, lengths):
-    assert stated_lengths(too_long(message)) == lengths
-
-
-def test_the_numbers_of_a_recorded_refusal():
-    assert stated_lengths(error_of(*exchange_of("error_400_over_length"), "https://h.example/")) == (731, 512)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +72,9 @@ def test_the_warning_says_so_where_nothing_is_known_and_stays_short():
     many = truncated_warning(range(500), 1000, 512)
     assert "8, 9, ... were longer" in many.message
     assert many.additional_properties["indices"] == list(range(500))
+
+
+@pytest.mark.parametrize("letter", ["-", ".", "\u2500", "- "])
+def test_a_text_without_words_is_read_once_only(letter):
+    """Tried at each of its places, it would take longer than a test may."""
+    assert cut_for_certain([letter * 300_000, "word " * 11], "q", 10) == (1,)

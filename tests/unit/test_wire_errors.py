@@ -193,61 +193,6 @@ def test_a_body_nested_deeper_than_any_parser_goes_is_described_like_any_other()
     assert type(error(502, b"[" * 100_000)) is ServiceError
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        "Token sequence length is longer than the specified maximum sequence length for this model (731 > 512).",
-        "too many tokens: the input is too long",
-        "The SEQUENCE LENGTH is over",
-        "The input is longer than the 512 tokens that the model reads",
-        "Number of tokens exceeds the limit of the model",
-        "Tokens of a text exceed what the model reads (731 > 512 ), and truncate_input_tokens was not given",
-    ],
-)
-def test_words_about_length_are_an_input_too_long(message):
-    assert type(error(400, coded(contract.INVALID_ARGUMENT, message))) is InputTooLongError
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "truncate_input_tokens must be positive",
-        "truncate_input_tokens is longer than the maximum of 512 tokens",
-        "The model is unknown",
-        "",
-        "A long query",
-        "This token belongs to another region",
-        "The field 'inputs[3].text' exceeds the maximum length of 10000 characters",
-        "top_n is larger than the number of inputs",
-        "The inputs are not valid UTF-8",
-        "inputs must not be empty",
-    ],
-)
-def test_other_words_about_an_argument_are_not(message):
-    assert type(error(400, coded(contract.INVALID_ARGUMENT, message))) is BadRequestError
-
-
-def test_words_about_length_without_the_code_are_not():
-    assert type(error(400, coded("json_type_error", "sequence length"))) is BadRequestError
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "The field 'inputs' holds 1000 inputs, more than the maximum of 500",
-        "Too many inputs",
-        "too many items in the list",
-        "The number of inputs exceeds 500",
-        "inputs must contain at most 500 items",
-        "A request takes up to 500 passages",
-    ],
-)
-@pytest.mark.parametrize("code", [contract.INVALID_ARGUMENT, contract.INVALID_REQUEST, "made_up_code"])
-def test_words_about_the_number_of_inputs_are_a_request_too_large(code, message):
-    assert type(error(400, coded(code, message))) is RequestTooLargeError
-    assert type(error(500, coded(code, message))) is ServiceError
-
-
 # Other shapes of bodies
 
 
