@@ -236,6 +236,10 @@ class AsyncAPIClient:
             self._move_to(loop)
         return attrs.evolve(self._channel, retries=RetryOptions(max_attempts=1)) if once else self._channel
 
+    def check(self) -> None:
+        """Raises `ClientStateError` if nothing can be sent now. For use inside this package."""
+        self.channel().http.check()
+
     async def warm_up(self) -> None:
         """Gets the token and opens a connection, so that the first call does not wait for them.
 

@@ -258,7 +258,7 @@ class AsyncRerank:
         async def run(request: RerankRequest) -> RerankResponse:
             return await self._begin(self._job(request.query, request.inputs, request.params, flow=flow), self._timeout)
 
-        return RerankMany(run, requests, self._api_client.channel, ordered=ordered, max_in_flight=max_in_flight)
+        return RerankMany(run, requests, self._api_client.check, ordered=ordered, max_in_flight=max_in_flight)
 
     def plan(
         self,

@@ -74,7 +74,7 @@ class Batch:
         failed_at: When the first of them failed otherwise than with a 429; None: none did.
         throttled_at: When the first 429 came; None: none did.
         renewed: Whether it goes with a new token after a 401.
-        truncated: Whether it goes with ``truncate_input_tokens`` after a text was too long.
+        truncated: The ``truncate_input_tokens`` with which it goes after a text was too long; None: as it was asked for.
         turn: What the retry budget let it go for; None: it costs no retry.
         heard: What its last 429 said of the limit.
     """
@@ -110,7 +110,7 @@ class Batch:
         self.failed_at: float | None = None
         self.throttled_at: float | None = None
         self.renewed = False
-        self.truncated = False
+        self.truncated: int | None = None
         self.turn: Kind | None = None
         self.heard: Heard | None = None
 

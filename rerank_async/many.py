@@ -157,11 +157,19 @@ class RerankMany(Handout[RerankOutcome]):
             slot.outcome = RerankOutcome(slot.request, call.result() if error is None else None, error)
             if self._line is None:
                 self._ready.append(slot.outcome)
-        fatal = isinstance(error, ClientStateError) and not call.cancelled()
+        fatal = isinstance(error, ClientStateError) and not call.cancelled() and not self._is_usable()
         if self._feeder is not None and self._stopped is None and (fatal or slot.outcome is None):
             self._stopped = error
             self._feeder.cancel()
         self._wake()
+
+    def _is_usable(self) -> bool:
+        """Whether calls can be made: an error of this kind may come from the request's own inputs."""
+        try:
+            self._check()
+        except ClientStateError:
+            return False
+        return True
 
     def _take(self) -> RerankOutcome | None:
         outcome: RerankOutcome | None = None
@@ -208,7 +216,10 @@ class _Source:
         """The next item, or _END."""
         await asyncio.sleep(0)  # what was started gets a turn between two items
         if self._now is not None:
-            return next(self._now, _END)
+            try:
+                return next(self._now, _END)
+            except StopAsyncIteration as exc:  # as Python does: raised on, it would look like the end
+                raise RuntimeError("the producer of requests raised StopAsyncIteration") from exc
         assert self._later is not None  # noqa: S101 - one of the two
         try:
             return await anext(self._later)

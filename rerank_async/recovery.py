@@ -110,7 +110,7 @@ class Recovery:
             if self._mending.mended(batch, error):
                 return
             advice = channel.tokens.advice if isinstance(error, AuthenticationError) else None
-            self._end(batch, error, decision.reason or advice)
+            self._end(batch, error, decision.reason or advice or self._mending.reason(batch, error))
             return
         if isinstance(decision, NewToken):
             channel.tokens.drop(token)

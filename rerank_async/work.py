@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rerank_async.exchange import Batch
 from rerank_async.job import Job
+from rerank_async.policy.bounds import LearnedBounds
 from rerank_async.policy.merging import BatchResult
 from rerank_async.policy.planning import pushed_top_n, requests_needed, take
 from rerank_async.policy.sizing import LEAST_INPUTS, adaptive_surplus, batch_size
@@ -92,10 +93,9 @@ class Work:
             return texts
         return texts[members.start : members.stop] if type(members) is range else [texts[at] for at in members]
 
-    def narrow(self) -> None:
+    def narrow(self, bounds: LearnedBounds) -> None:
         """The service has shown a smaller bound: what is not cut yet keeps to it."""
-        terms = self._job.terms
-        self._load = terms.bounds.narrowed(terms.model_id, self._load, self._job.head)
+        self._load = bounds.narrowed(self._job.terms.model_id, self._load, self._job.head)
 
     def put_back(self, batch: Batch) -> None:
         """The batch must go again, before everything that is not cut yet."""

@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rerank_async.errors import RequestTooLargeError
 from rerank_async.policy.planning import Load, fits_surely, most_bytes, room_in, sizes_of
 from rerank_async.policy.refusals import stated_count
-
-
-def halves(members: Sequence[int], sizes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """A batch that was refused as too large, as two of about the same size; None: it is one text, and cannot be split.
-
-    Args:
-        members: Positions in the list that is sent.
-        sizes: For each of that whole list, its length.
-    """
-    if len(members) < 2:
-        return None
-    half = sum(sizes[index] for index in members) / 2
-    total = 0
-    for place, index in enumerate(members[:-1], 1):
-        total += sizes[index]
-        if total >= half:
-            return tuple(members[:place]), tuple(members[place:])
-    return tuple(members[:-1]), tuple(members[-1:])
-
-
-def slices(members: Sequence[int], most: int) -> list[tuple[int, ...]]:
-    """A batch that was refused for its number of texts, as batches of ``most`` and a last one with the rest."""
-    return [tuple(members[start : start + most]) for start in range(0, len(members), most)]
 
 
 class LearnedBounds:
@@ -51,6 +28,14 @@ class LearnedBounds:
         self._inputs: dict[str, int] = {}
         self._bytes: dict[str, int] = {}
         self._accepted: dict[str, tuple[int, int]] = {}
+
+    def copy(self) -> LearnedBounds:
+        """The same bounds, which from now on learn apart."""
+        other = LearnedBounds()
+        other.learned = self.learned
+        other._inputs, other._bytes = dict(self._inputs), dict(self._bytes)
+        other._accepted = dict(self._accepted)
+        return other
 
     def refused(self, model_id: str, error: RequestTooLargeError, *, inputs: int, body_bytes: int) -> None:
         """Hears of a batch that was too large: what it held."""

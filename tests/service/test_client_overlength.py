@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from aiohttp import web
 from support.clients import client_for
 from support.passages import pairs
 from support.services import honest, refusal, service
@@ -276,8 +277,8 @@ async def test_a_413_splits_and_the_smaller_bound_is_remembered():
         assert pairs(response) == scores_of(texts, ())
         refused = sum(len(seen.body) > most for seen in running.seen)
         assert refused > 0
-        # Each refusal makes two of one.
-        assert len(running.seen) == 1 + 2 * refused
+        # Each refusal makes two of one; besides, one text goes ahead.
+        assert len(running.seen) == 1 + 2 * refused + 1
         first = len(running.seen)
         assert pairs(await client.generate(QUERY, texts)) == scores_of(texts, ())
         assert sum(len(seen.body) > most for seen in running.seen[first:]) == 0, "no second call is refused"
@@ -304,6 +305,52 @@ async def test_a_400_about_too_many_inputs_splits_and_is_remembered(words):
         assert client.with_options(batching=batching("raise", max_inputs=50)).plan(QUERY, texts).requests == 8
 
 
+@pytest.mark.parametrize("on_failure", ["raise", "partial"])
+@pytest.mark.parametrize("html", [True, False])
+async def test_a_query_that_is_too_large_costs_few_requests_and_shows_no_bound(on_failure, html):
+    def answer(seen):
+        if len(seen.json["query"]) < 10_000:
+            return honest(seen)
+        if html:
+            return web.Response(status=413, text="<html>Request Entity Too Large</html>", content_type="text/html")
+        return refusal(413, "request_too_large")
+
+    texts = texts_of(1000)
+    async with (
+        service(answer) as running,
+        client_for(running, batching=batching("raise", max_inputs=1000), on_failure=on_failure) as client,
+    ):
+        query = "long " * 2000
+        if on_failure == "raise":
+            with pytest.raises(RequestTooLargeError, match="its query has 10,000 bytes"):
+                await client.generate(query, texts)
+        else:
+            response = await client.generate(query, texts)
+            assert sorted(at for failure in response.failures for at in failure.indices) == list(range(1000))
+            assert all("its query has 10,000 bytes" in str(failure.error) for failure in response.failures)
+        assert len(running.seen) <= 5
+        sent = len(running.seen)
+        assert client.plan(QUERY, texts).requests == 1
+        assert pairs(await client.generate(QUERY, texts)) == scores_of(texts, ())
+        assert len(running.seen) == sent + 1
+        assert_tidy(client)
+
+
+async def test_a_truncated_batch_that_is_too_large_stays_truncated_in_its_parts():
+    def answer(seen):
+        if "truncate_input_tokens" not in seen.json.get("parameters", {}):
+            return refusal(400, "invalid_input_argument", "too many tokens (600 > 512)")
+        return refusal(413, "request_too_large") if len(seen.json["inputs"]) > 60 else honest(seen)
+
+    texts = texts_of(100, {3, 90})
+    async with service(answer) as running, client_for(running, batching=batching("truncate")) as client:
+        response = await client.generate(QUERY, texts)
+        assert_tidy(client)
+    assert len(response.results) == 100
+    assert len([each for each in response.warnings if each.id == "rerank_async_truncated"]) == 1
+    assert all(seen.json["parameters"]["truncate_input_tokens"] == 512 for seen in running.seen[1:])
+
+
 async def test_a_text_that_is_refused_alone_as_too_large_is_the_error():
     def answer(seen):
         return refusal(413, "request_too_large") if "huge" in json.dumps(seen.json["inputs"]) else honest(seen)
@@ -312,7 +359,7 @@ async def test_a_text_that_is_refused_alone_as_too_large_is_the_error():
     async with service(answer) as running, client_for(running, batching=batching("raise")) as client:
         with pytest.raises(RequestTooLargeError):
             await client.generate(QUERY, texts)
-        assert len(running.seen) <= 1 + 2 + 2
+        assert len(running.seen) <= 1 + 2 + 2 + 1
         response = await client.with_options(on_failure="partial").generate(QUERY, texts)
         assert_tidy(client)
     assert [failure.indices for failure in response.failures] == [(2,)]

@@ -1,11 +1,9 @@
 """Bounds that the service shows: read from a refusal, remembered for the model, and kept to."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.bodies import as_bytes, exchange_of
 
-from rerank_async.policy.bounds import LearnedBounds, halves
+from rerank_async.policy.bounds import LearnedBounds
 from rerank_async.policy.planning import batches, load
 from rerank_async.policy.wire import encode_body, request_head
 from rerank_async.policy.wire_errors import error_of
@@ -117,18 +115,11 @@ def test_one_text_at_fault_leaves_the_bound_at_what_was_accepted(status):
         assert len(list(batches(narrowed))) <= 3
 
 
-def test_halves_by_hand():
-    sizes = [10, 10, 10, 90, 1, 1]
-    assert halves((0, 1), sizes) == ((0,), (1,))
-    assert halves((0, 1, 2), sizes) == ((0, 1), (2,))
-    assert halves((0, 1, 2, 3), sizes) == ((0, 1, 2), (3,))
-    assert halves((3, 4, 5), sizes) == ((3,), (4, 5))
-    assert halves((3,), sizes) is None
-
-
-@given(st.lists(st.integers(0, 1000), min_size=2, max_size=50))
-def test_two_halves_are_the_whole_and_neither_is_empty(sizes):
-    first, second = halves(range(len(sizes)), sizes)
-    assert first
-    assert second
-    assert [*first, *second] == list(range(len(sizes)))
+def test_a_copy_knows_the_same_and_learns_apart():
+    bounds = LearnedBounds()
+    bounds.refused(MODEL, refusal("too many inputs"), inputs=1000, body_bytes=9000)
+    bounds.accepted(MODEL, inputs=400, body_bytes=4000)
+    copy = bounds.copy()
+    assert (copy.learned, copy.inputs(MODEL)) == (True, 500)
+    copy.refused(MODEL, refusal("too many inputs"), inputs=500, body_bytes=4500)
+    assert (copy.inputs(MODEL), bounds.inputs(MODEL)) == (400, 500)

@@ -18,6 +18,11 @@ class Calls:
         self.open = {}
         self.started = []
         self.most = 0
+        self.closed = False
+
+    def check(self):
+        if self.closed:
+            raise ClientClosedError("closed")
 
     async def run(self, request):
         future = self.open[request.id] = asyncio.get_running_loop().create_future()
@@ -30,6 +35,10 @@ class Calls:
 
     def answer(self, number):
         self.open[number].set_result(RerankResponse(model_id=f"answer {number}", results=()))
+
+    def close(self, number):
+        self.closed = True
+        self.fail(number, ClientClosedError("closed"))
 
     def fail(self, number, error):
         self.open[number].set_exception(error)
@@ -70,7 +79,7 @@ class Producer:
 
 
 def many(calls, requests, *, ordered=False, max_in_flight=3):
-    return RerankMany(calls.run, requests, lambda: None, ordered=ordered, max_in_flight=max_in_flight)
+    return RerankMany(calls.run, requests, calls.check, ordered=ordered, max_in_flight=max_in_flight)
 
 
 def others():
@@ -305,12 +314,37 @@ async def test_a_client_that_was_closed_ends_the_run_and_not_each_of_a_million_r
     async with many(calls, producer.of(kind), ordered=ordered) as outcomes:
         await settle()
         for number in range(3):
-            calls.fail(number, ClientClosedError("closed"))
+            calls.close(number)
         got = [await anext(outcomes) for _ in range(3)]
         assert {type(outcome.error) for outcome in got} == {ClientClosedError}
         with pytest.raises(ClientClosedError):
             await anext(outcomes)
     assert producer.asked == 3
+
+
+async def test_an_error_of_another_client_in_a_request_is_its_outcome(calls, kind, ordered):
+    async with many(calls, Producer(5).of(kind), ordered=ordered) as outcomes:
+        await settle()
+        for number in range(3):
+            calls.fail(number, ClientStateError("of the client that gives the texts"))
+        got = [await anext(outcomes) for _ in range(3)]
+        await settle()
+        calls.answer(3)
+        calls.answer(4)
+        got += await rest(outcomes)
+    assert [type(outcome.error) for outcome in got] == [ClientStateError] * 3 + [type(None)] * 2
+
+
+async def test_a_plain_producer_that_raises_stop_async_iteration_does_not_end_the_run_in_silence(calls, ordered):
+    producer = Producer(2, StopAsyncIteration("the cursor was closed"))
+    async with many(calls, producer.now(), ordered=ordered) as outcomes:
+        await settle()
+        calls.answer(0)
+        calls.answer(1)
+        assert len([await anext(outcomes), await anext(outcomes)]) == 2
+        with pytest.raises(RuntimeError, match="the producer of requests raised StopAsyncIteration") as caught:
+            await anext(outcomes)
+    assert caught.value.__cause__ is producer.error
 
 
 async def test_a_client_that_was_closed_does_not_wait_for_a_slow_producer(calls):
@@ -320,7 +354,7 @@ async def test_a_client_that_was_closed_does_not_wait_for_a_slow_producer(calls)
 
     async with many(calls, slow()) as outcomes:
         await settle()
-        calls.fail(0, ClientClosedError("closed"))
+        calls.close(0)
         assert (await anext(outcomes)).request.id == 0
         with pytest.raises(ClientClosedError):
             await anext(outcomes)

@@ -1,0 +1,120 @@
+"""What becomes of the texts of a batch that was refused as too large. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+Members = Sequence[int]
+"""Positions in the list that is sent."""
+
+
+def halves(members: Members, sizes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """A batch that was refused as too large, as two of about the same size; None: it is one text, and cannot be split.
+
+    Args:
+        members: Positions in the list that is sent.
+        sizes: For each of that whole list, its length.
+    """
+    if len(members) < 2:
+        return None
+    half = sum(sizes[index] for index in members) / 2
+    total = 0
+    for place, index in enumerate(members[:-1], 1):
+        total += sizes[index]
+        if total >= half:
+            return tuple(members[:place]), tuple(members[place:])
+    return tuple(members[:-1]), tuple(members[-1:])
+
+
+def slices(members: Members, most: int) -> list[tuple[int, ...]]:
+    """A batch that was refused for its number of texts, as batches of ``most`` and a last one with the rest."""
+    return [tuple(members[start : start + most]) for start in range(0, len(members), most)]
+
+
+class Split(NamedTuple):
+    """What becomes of a batch that was refused.
+
+    Attributes:
+        parts: What is to be sent now.
+        lost: What is given up; the batch itself, if it is.
+    """
+
+    parts: list[Members]
+    lost: list[Members]
+
+
+class Splitting:
+    """Cuts what has too many bytes in two, until it goes or one text is left; for one call.
+
+    It may be the query that is too long, and then no part goes, however small. So once in a call, where the texts are the
+    smaller part of the body, or where a part is refused like the whole, the shortest text goes alone and the rest waits.
+    If it is refused as well, so would be every text that is as long: those are given up, unless one of them was scored.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        """Takes the length of each text of the list that is sent, in bytes."""
+        self._sizes = sizes
+        self._parts: set[Members] = set()
+        self._probe: Members | None = None
+        self._probed = False
+        self._held: list[Members] = []
+        self._alone = math.inf  # the length of the shortest text that was refused alone
+        self._scored = -1  # the length of the longest text that was scored
+        self._looked_at = 0
+
+    def split(self, members: Members, *, body_bytes: int, scored: Sequence[Members]) -> Split:
+        """Hears of a batch that was refused.
+
+        Args:
+            members: What it held.
+            body_bytes: The length of its body.
+            scored: The batches of the call that were scored so far; a longer list each time.
+        """
+        for batch in scored[self._looked_at :]:
+            self._scored = max(self._scored, *(self._sizes[at] for at in batch))
+        self._looked_at = len(scored)
+        if len(members) == 1:
+            self._alone = min(self._alone, self._least(members))
+        parts, lost = self._told(self._released(members))
+        if len(members) == 1 or self._is_in_vain(members):
+            return Split(parts, [members, *lost])
+        if self._probe is None and not self._probed and not scored and self._may_be_the_query(members, body_bytes):
+            shortest = min(members, key=self._sizes.__getitem__)
+            self._probe, self._probed = (shortest,), True
+            self._held.append([at for at in members if at != shortest])
+            return Split([self._probe], lost)
+        if self._probe is not None:
+            self._held.append(members)
+            return Split(parts, lost)
+        return Split([*parts, *self._cut(members)], lost)
+
+    def settled(self, members: Members) -> list[Members]:
+        """A batch was scored, or failed of something else; returns what waited for that, to be sent now."""
+        return self._told(self._released(members)).parts
+
+    def _released(self, members: Members) -> list[Members]:
+        if members != self._probe:
+            return []
+        self._probe = None
+        held, self._held = self._held, []
+        return held
+
+    def _told(self, held: Sequence[Members]) -> Split:
+        lost = [members for members in held if self._is_in_vain(members)]
+        return Split([part for members in held if members not in lost for part in self._cut(members)], lost)
+
+    def _cut(self, members: Members) -> Sequence[Members]:
+        parts = halves(members, self._sizes) or (tuple(members),)
+        self._parts.update(parts)
+        return parts
+
+    def _is_in_vain(self, members: Members) -> bool:
+        return self._scored < self._alone <= self._least(members)
+
+    def _may_be_the_query(self, members: Members, body_bytes: int) -> bool:
+        return tuple(members) in self._parts or 2 * sum(self._sizes[at] for at in members) < body_bytes
+
+    def _least(self, members: Members) -> int:
+        return min(self._sizes[at] for at in members)
