@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -82,8 +82,12 @@ def reading(path: str) -> Iterator[BinaryIO]:
             file.close()
 
 
-def numbered_lines(path: str) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(path: str, *, each: Callable[[bytes], object] | None = None) -> Iterator[tuple[int, bytes]]:
     """The lines that are not blank, without their ends, with their numbers from 1 as editors count them.
+
+    Args:
+        path: The file, or ``-``.
+        each: Takes every line as it lies there, blank ones too.
 
     Raises:
         SourceError: The file cannot be read, is damaged, or has a line over `MOST_BYTES`.
@@ -96,6 +100,8 @@ def numbered_lines(path: str) -> Iterator[tuple[int, bytes]]:
             number += 1
             if len(line) == MOST_BYTES:
                 raise SourceError(f"{name_of(path)}, line {number}: over {MOST_BYTES // 2**20} MiB, so this is no line")
+            if each is not None:
+                each(line)
             if number == 1:
                 line = line.removeprefix(_BOM)
             line = line.rstrip(b"\r\n")

@@ -40,14 +40,18 @@ class Rows(NamedTuple):
     content: bytes
 
 
-def read_groups(path: str) -> Iterator[Rows]:
+def read_groups(path: str, *, each: Callable[[bytes], object] | None = None) -> Iterator[Rows]:
     """A run, query by query; blank lines are passed over.
+
+    Args:
+        path: The file, or ``-``.
+        each: Takes the file as it lies there, piece by piece.
 
     Raises:
         SourceError: The file cannot be read.
     """
     held: Rows | None = None
-    for number, content in _whole_lines(path):
+    for number, content in _whole_lines(path, each):
         for rows in _groups(content, number):
             if held is not None and held.query == rows.query:  # it goes on behind a block, or a blank line
                 gap = b"\n" * (rows.line - held.line - held.content.count(b"\n"))
@@ -60,7 +64,7 @@ def read_groups(path: str) -> Iterator[Rows]:
         yield held
 
 
-def read_groups_once(path: str) -> Iterator[Rows]:
+def read_groups_once(path: str, *, each: Callable[[bytes], object] | None = None) -> Iterator[Rows]:
     """As `read_groups`, of a run in which the rows of each query stand together.
 
     Raises:
@@ -68,7 +72,7 @@ def read_groups_once(path: str) -> Iterator[Rows]:
     """
     name = name_of(path)
     with contextlib.closing(IdSet()) as seen:
-        for rows in read_groups(path):
+        for rows in read_groups(path, each=each):
             if not seen.add(rows.query):
                 words = f"{name}, line {rows.line}: query {rows.query.decode(errors='replace')} stands in two places"
                 if path != STANDARD_INPUT:
@@ -159,11 +163,13 @@ def read_qrels(path: str) -> dict[str, dict[str, int]]:
     return found
 
 
-def _whole_lines(path: str) -> Iterator[tuple[int, bytes]]:
+def _whole_lines(path: str, each: Callable[[bytes], object] | None) -> Iterator[tuple[int, bytes]]:
     """The file in pieces that end with a line, each with the number of its first line."""
     number, rest = 1, b""
     with reading(path) as file:
         while block := file.read(_BLOCK):
+            if each is not None:
+                each(block)
             content = rest + block
             if number == 1:
                 content = content.removeprefix(_BOM)

@@ -26,7 +26,8 @@ class Survey(NamedTuple):
 
     Attributes:
         queries: How many there are, those that cannot be sent included; None: standard input, which is read once only.
-        digest: Of what it holds; None likewise.
+        digest: Of every byte of it, blank lines too, because lines have numbers; of a compressed file, of what is in it;
+            None likewise.
     """
 
     queries: int | None
@@ -138,12 +139,13 @@ class Source:
         if self.is_pipe:
             return Survey(None, None)
         digest = hashlib.sha256()
-        if self._run:
-            return Survey(self._count_run(digest), digest.hexdigest())
+        found = (
+            read_groups_once(self._main, each=digest.update)
+            if self._run
+            else numbered_lines(self._main, each=digest.update)
+        )
         count = 0
-        for _, line in numbered_lines(self._main):
-            digest.update(line)
-            digest.update(b"\n")
+        for _ in found:
             count += 1
             if not count & 63:
                 self._check()
@@ -175,11 +177,3 @@ class Source:
     def _check(self) -> None:
         if self._halted.is_set():
             raise HaltedError
-
-    def _count_run(self, digest: Any) -> int:
-        count = 0
-        for rows in read_groups_once(self._main):
-            self._check()
-            digest.update(rows.content)
-            count += 1
-        return count

@@ -226,7 +226,7 @@ def test_an_identity_comes_back_as_it_was_written(tmp_path):
     assert read_identity(tmp_path / "job") is None
     write_identity(tmp_path / "job", FACTS, finished=True)
     found = read_identity(tmp_path / "job")
-    assert found == {"format": 1, "finished": True, **FACTS}
+    assert found == {"format": 2, "finished": True, **FACTS}
     check_same(tmp_path / "job", found, FACTS)
     check_same(tmp_path / "job", found, FACTS | {"source": {"name": "renamed", "sha256": "00"}})
 
@@ -247,8 +247,7 @@ def test_each_difference_is_named(tmp_path, change, words):
         check_same(tmp_path / "job", FACTS, FACTS | change)
 
 
-def test_a_file_that_does_not_say_the_order_of_its_output_goes_with_either(tmp_path):
-    check_same(tmp_path / "job", FACTS, FACTS | {"order": "source"})
+def test_the_other_order_is_named_as_the_difference(tmp_path):
     with pytest.raises(JobError, match='the order of the output was "completion", now it is "source"'):
         check_same(tmp_path / "job", FACTS | {"order": "completion"}, FACTS | {"order": "source"})
 
@@ -259,7 +258,7 @@ def test_a_job_that_read_standard_input_is_not_taken_for_a_file_that_changed(tmp
         check_same(tmp_path / "job", piped, FACTS)
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"format": 2}', b"\xff"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"format": 1}', b'{"format": 3}', b"\xff"])
 def test_a_file_that_is_no_identity_is_refused(tmp_path, content):
     (tmp_path / "job").write_bytes(content)
     with pytest.raises(JobError, match="--overwrite"):
