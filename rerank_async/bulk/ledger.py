@@ -52,8 +52,8 @@ class Ledger(ABC):
         """Makes ready, or refuses."""
 
     @abstractmethod
-    def is_done(self, at: int, key: bytes | None) -> bool:
-        """Whether the query at a place, with an id as JSON (None: not known), is finished."""
+    def is_done(self, at: int, key: bytes) -> bool:
+        """Whether the query at a place, with an id as JSON, is finished."""
 
     @abstractmethod
     def keep(self, item: Item, results: Sequence[RerankResult]) -> None:
@@ -138,9 +138,9 @@ class FileLedger(Ledger):
         self._repair_failed()
         self._read_back()
 
-    def is_done(self, at: int, key: bytes | None) -> bool:
+    def is_done(self, at: int, key: bytes) -> bool:
         """As the base class says."""
-        return at in self._places if self._ids is None else key is not None and key in self._ids
+        return at in self._places if self._ids is None else key in self._ids
 
     def keep(self, item: Item, results: Sequence[RerankResult]) -> None:
         """As the base class says.
@@ -268,7 +268,7 @@ class StreamLedger(Ledger):
         if resume or retry_failed:
             raise JobError("an output that is a stream has no journal, so nothing can be resumed; name a file")
 
-    def is_done(self, at: int, key: bytes | None) -> bool:  # noqa: ARG002
+    def is_done(self, at: int, key: bytes) -> bool:  # noqa: ARG002
         """As the base class says."""
         return False
 

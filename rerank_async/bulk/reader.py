@@ -31,13 +31,13 @@ class Reader:
     """
 
     def __init__(
-        self, source: Source, is_done: Callable[[int, bytes | None], bool], failed_lines: set[int], thread: Executor
+        self, source: Source, is_done: Callable[[int, bytes], bool], failed_lines: set[int], thread: Executor
     ) -> None:
         """Reads nothing yet.
 
         Args:
             source: Opened.
-            is_done: Whether the query at a place, with an id as JSON (None: not known), is finished.
+            is_done: Whether the query at a place, with an id as JSON, is finished.
             failed_lines: Of queries that failed before and are not taken up again.
             thread: Where a slow disk is waited for.
         """
@@ -93,9 +93,9 @@ class Reader:
         for found in self._items:
             item = found
             self.read += 1
-            if type(item) is Item:
-                key = b"" if self._unique else id_text(item.id).encode()
-                if not self._unique and not self._seen.add(key):
+            if type(item) is Item and not self._unique:
+                key = id_text(item.id).encode()
+                if not self._seen.add(key):
                     words = f"{self._name}, line {item.line}: the id {item.id!r} stands in an earlier line too"
                     item = BadItem(
                         item.at, item.line, item.id, BadItemError(words, code="duplicate_id", line=item.line)
@@ -113,9 +113,11 @@ class Reader:
         """Forgets everything. Harmless when repeated."""
         self._seen.close()
 
-    def _skip(self, at: int) -> bool:
-        """Of a run: whether the query at this place need not be looked up."""
-        done = self._is_done(at, None)
+    def _skip(self, at: int, query: bytes) -> bool:
+        """Of a run: whether the query at this place, with this id, need not be looked up."""
+        # What is no UTF-8 stays as it is, and so is never taken for the id of a query that is finished.
+        name = id_text(query.decode(errors="surrogateescape"))
+        done = self._is_done(at, name.encode(errors="surrogateescape"))
         self.read += done
         self.skipped += done
         return done

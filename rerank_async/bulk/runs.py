@@ -85,7 +85,7 @@ def read_groups_once(path: str, *, each: Callable[[bytes], object] | None = None
 
 
 def read_run_items(
-    path: str, queries: Texts, corpus: Texts, depth: int | None, skip: Callable[[int], bool]
+    path: str, queries: Texts, corpus: Texts, depth: int | None, skip: Callable[[int, bytes], bool]
 ) -> Iterator[Item | BadItem]:
     """The queries of a run with their texts.
 
@@ -97,7 +97,7 @@ def read_run_items(
         queries: The queries' texts.
         corpus: The documents' texts.
         depth: Only the best so many candidates of each query; None: all.
-        skip: Whether the query at a place, from 0, is not wanted, and so not looked up.
+        skip: Whether the query at a place, from 0, with an id as it stands there, is not wanted, and so not looked up.
 
     Raises:
         SourceError: The file cannot be read, or it is standard input and the rows of a query do not stand together.
@@ -105,7 +105,7 @@ def read_run_items(
     name = name_of(path)
     # A file was looked at as a whole before.
     for at, rows in enumerate(read_groups_once(path) if path == STANDARD_INPUT else read_groups(path)):
-        if skip(at):
+        if skip(at, rows.query):
             continue
         query_id = rows.query.decode(errors="replace")
         try:

@@ -151,12 +151,12 @@ class Source:
                 self._check()
         return Survey(count, digest.hexdigest())
 
-    def items(self, skip: Callable[[int], bool]) -> Iterator[Item | BadItem]:
+    def items(self, skip: Callable[[int, bytes], bool]) -> Iterator[Item | BadItem]:
         """The queries, in the source's order; after `open`.
 
         Args:
-            skip: Whether the query at a place, from 0, is not wanted. Of a run, which holds no id twice, it is left
-                out; JSON Lines give it all the same, because their ids must be seen.
+            skip: Whether the query at a place, from 0, with an id as it stands there, is not wanted. Of a run, which
+                holds no id twice, it is left out; JSON Lines give it all the same, because their ids must be seen.
 
         Raises:
             SourceError: The main file cannot be read any further, or the rows of a query do not stand together in a run.

@@ -97,3 +97,30 @@ async def test_a_compressed_source_that_was_compressed_anew_is_the_same(server, 
         await rerank_file(client, source, out)
         source.write_bytes(gzip.compress(content, 9))
         assert (await rerank_file(client, source, out, resume=True)).complete
+
+
+# Nothing has
+
+
+async def test_what_is_finished_is_not_sent_again(server, files, out):
+    for ordered in (False, True):
+        sent = server.counts.rerank
+        async with client_for(server) as client:
+            async with job_of(client, files, out, ordered=ordered, overwrite=True) as job:
+                async for _ in job:
+                    break
+            assert (await job_of(client, files, out, ordered=ordered, resume=True)).done == COUNT
+        assert server.counts.rerank <= sent + COUNT + 2
+        assert len(by_id(lines(out))) == len(lines(out)) == COUNT
+
+
+async def test_an_id_that_is_no_utf_8_is_not_taken_for_one_that_is_finished(server, tmp_path, out):
+    (tmp_path / "run").write_bytes(b"\xef\xbf\xbd Q0 d 1 1.0 t\nq Q0 d 1 1.0 t\n\xff Q0 d 1 1.0 t\n")
+    (tmp_path / "corpus").write_text("d\ttext\n")
+    (tmp_path / "queries").write_text("q\ta query\n\N{REPLACEMENT CHARACTER}\tanother\n")
+    files = {name: tmp_path / name for name in ("run", "corpus", "queries")}
+    async with client_for(server) as client:
+        await job_of(client, files, out)
+        out.with_name("ranked.jsonl.failed.jsonl").unlink()
+        summary = await job_of(client, files, out, resume=True)
+    assert (summary.done, summary.failed) == (2, 1)
