@@ -116,7 +116,9 @@ class BulkJob(Handout[QueryDone]):
                 self._began = self._clock.now()
                 ledger = self._ledger
                 self._tell(Started(survey.queries, ledger.done, ledger.failed, self._index_seconds, ledger.repaired))
-                if not ledger.complete and not self._halted:
+                if ledger.complete:
+                    self._check_sum()
+                elif not self._halted:
                     await self._rank(thread, iterated=iterated)
                 self._complete = ledger.complete or not self._halted
             except HaltedError:
@@ -144,8 +146,18 @@ class BulkJob(Handout[QueryDone]):
         await self._runner.run()
         self._halted = self._halted or self._runner.stopping
         if not self._halted:
-            await asyncio.get_running_loop().run_in_executor(thread, self._ledger.finish)
             self._queries = self._reader.read
+            self._check_sum()
+            await asyncio.get_running_loop().run_in_executor(thread, self._ledger.finish)
+
+    def _check_sum(self) -> None:
+        """Refuses to call a job complete of which a query is neither finished nor failed, or is both."""
+        done, failed = self._ledger.done, self._ledger.failed
+        if self._queries is not None and done + failed != self._queries:
+            raise JobError(
+                f"{done} queries are finished and {failed} failed, but the source holds {self._queries}: a file beside "
+                f"the output {self._output_name} is not as this job left it; begin anew with --overwrite"
+            )
 
     def _prepare(self) -> Survey:
         """Everything before the first request; in a thread, because it may take a while."""

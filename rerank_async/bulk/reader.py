@@ -41,6 +41,7 @@ class Reader:
             failed_lines: Of queries that failed before and are not taken up again.
             thread: Where a slow disk is waited for.
         """
+        self._source = source
         self._items = source.items(self._skip)
         self._unique = source.is_run  # the source has looked
         self._is_done = is_done
@@ -59,7 +60,8 @@ class Reader:
         """The next one; None: that was all.
 
         Raises:
-            SourceError: The source cannot be read any further.
+            SourceError: The source cannot be read any further, or it has changed: then nothing comes of what was read
+                since it was last seen to be as it was.
         """
         if not self._helping and not self._ended:
             started = time.perf_counter()
@@ -81,11 +83,16 @@ class Reader:
                 item = self.read_one()
                 if item is None:
                     self._ended = True
-                    return
+                    break
                 self._helping.append(item)
                 if type(item) is Item:
                     characters += sum(map(len, item.inputs))
         except SourceError as exc:  # what was read before it comes first
+            self._ended, self._problem = True, exc
+        try:
+            self._source.check_unchanged()
+        except SourceError as exc:  # nobody knows of which content this helping is
+            self._helping.clear()
             self._ended, self._problem = True, exc
 
     def read_one(self) -> Item | BadItem | None:
