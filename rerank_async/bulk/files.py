@@ -26,12 +26,14 @@ class JobFiles:
     Attributes:
         output: The result.
         journal: What is appended to: the output itself, or a file beside it that goes when the output is written.
+        other: What a job with the other order at the same output would append to.
         identity: Which job this is.
         failed: Queries that failed.
     """
 
     output: Path
     journal: Path
+    other: Path
     identity: Path
     failed: Path
 
@@ -40,7 +42,8 @@ class JobFiles:
         """The files beside an output; ``appended``: the output is its own journal."""
         path = Path(output)
         beside = {name: path.parent / f"{path.name}.{name}" for name in ("journal", "job.json", "failed.jsonl")}
-        return cls(path, path if appended else beside["journal"], beside["job.json"], beside["failed.jsonl"])
+        journal, other = (path, beside["journal"]) if appended else (beside["journal"], path)
+        return cls(path, journal, other, beside["job.json"], beside["failed.jsonl"])
 
     def there(self) -> list[Path]:
         """Those that exist. An empty journal does not count: a job may have ended before it said which it is."""
@@ -115,9 +118,7 @@ class JobFiles:
             raise OutputError(f"cannot write {self.output}: the folder {folder} is not writable; choose another")
 
     def _all(self) -> tuple[Path, ...]:
-        # Also the journal of a job of before whose output was not its own.
-        journal = self.output.parent / f"{self.output.name}.journal"
-        return (self.output, journal, self.identity, self.failed)
+        return (self.journal, self.other, self.identity, self.failed)
 
 
 def check_not_read(what: str, written: os.stat_result | None, inputs: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
@@ -32,16 +33,16 @@ class Journal:
             JobError: Another process writes it.
         """
         self.path = path
+        self._file = -1
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        except OSError as exc:
-            raise cannot_write(path, exc) from exc
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock()
+            while not self._is_there():  # another process has just removed it, being at its end
+                self.close()
+                self._lock()
             self.repaired = _repair(self._file, path)
         except BlockingIOError as exc:
             self.close()
-            raise JobError(f"another process writes {path}; let it finish, or stop it") from exc
+            raise _another_writes(path) from exc
         except OSError as exc:
             self.close()
             raise cannot_write(path, exc) from exc
@@ -81,11 +82,48 @@ class Journal:
         except OSError as exc:
             raise cannot_write(self.path, exc) from exc
 
+    def remove_if_empty(self) -> None:
+        """Removes the file if nothing is in it."""
+        with contextlib.suppress(OSError):
+            if not os.fstat(self._file).st_size:
+                self.path.unlink()
+
     def close(self) -> None:
         """Closes the file. Harmless when repeated."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+    def _lock(self) -> None:
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _is_there(self) -> bool:
+        """Whether the file still has its name."""
+        try:
+            return os.path.samestat(os.fstat(self._file), self.path.stat())
+        except OSError:
+            return False
+
+
+def check_unlocked(path: Path) -> None:
+    """Refuses a file that is the journal of another process; it need not be there.
+
+    Raises:
+        JobError: It is.
+    """
+    with contextlib.suppress(OSError):  # what cannot be opened is nobody's journal
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise _another_writes(path) from exc
+        finally:
+            os.close(file)
+
+
+def _another_writes(path: Path) -> JobError:
+    return JobError(f"another process writes {path}; let it finish, or stop it")
 
 
 def read_back(path: Path) -> Iterator[tuple[int, bytes]]:

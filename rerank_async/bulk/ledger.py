@@ -17,7 +17,7 @@ from rerank_async.bulk.files import JobFiles, check_not_read
 from rerank_async.bulk.identity import check_same, is_resumable, read_identity, write_identity
 from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import Id, Item
-from rerank_async.bulk.journal import Journal, read_back
+from rerank_async.bulk.journal import Journal, check_unlocked, read_back
 from rerank_async.bulk.results import Places, Results, assemble, done_id, places_of, spoilt
 from rerank_async.bulk.verdicts import code_of, trace_of
 from rerank_async.values.response import RerankResult
@@ -125,7 +125,8 @@ class FileLedger(Ledger):
             return
         if then is not None and files.journal.exists():
             self.broken_off = max(0.0, time.time() - files.journal.stat().st_mtime)
-        self._journal = Journal(files.journal)
+        self._lock(then, overwrite=overwrite)
+        assert self._journal is not None  # noqa: S101 - locked
         self.repaired = self._journal.repaired
         files.remove_temporaries()
         if overwrite:
@@ -189,6 +190,20 @@ class FileLedger(Ledger):
         for each in (self._journal, self._failed_file, self._ids):
             if each is not None:
                 each.close()
+
+    def _lock(self, then: dict[str, Any] | None, *, overwrite: bool) -> None:
+        """Opens the journal; nobody else has it open now, nor that of the other order.
+
+        Who asks for the other one both before and behind the own one either sees a process at the same output, or is
+        seen by it. A lock of its own would need one more file, and leave it behind after a kill.
+        """
+        check_unlocked(self._files.other)
+        self._journal = Journal(self._files.journal)
+        check_unlocked(self._files.other)
+        if not overwrite and read_identity(self._files.identity) != then:
+            if not self._appended:
+                self._journal.remove_if_empty()
+            raise JobError(f"another process has just worked at {self._files.output}; give the same command again")
 
     def _check_fresh(self, then: dict[str, Any] | None, *, resume: bool) -> None:
         there = self._files.there()

@@ -1,5 +1,6 @@
 """What a job leaves: journal, output, identity; bytes and places, without a loop or a socket."""
 
+import fcntl
 import gzip
 import json
 
@@ -13,7 +14,7 @@ from rerank_async.bulk.files import JobFiles, replace_file
 from rerank_async.bulk.identity import check_same, read_identity, write_identity
 from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import Item
-from rerank_async.bulk.journal import Journal, read_back
+from rerank_async.bulk.journal import Journal, check_unlocked, read_back
 from rerank_async.bulk.results import JsonResults, RunResults, assemble, done_id, places_of
 from rerank_async.values.response import RerankResult
 
@@ -56,6 +57,33 @@ def test_two_writers_of_one_journal_are_one_too_many(tmp_path):
     with pytest.raises(JobError, match="another process writes"):
         Journal(tmp_path / "j")
     first.close()
+    Journal(tmp_path / "j").close()
+
+
+def test_a_journal_that_another_process_removed_at_its_end_is_made_anew(tmp_path, monkeypatch):
+    path = tmp_path / "j"
+    flock = fcntl.flock
+
+    def ending(file, how):
+        if removed:
+            removed.pop().unlink()  # it was opened, and is not yet locked
+        flock(file, how)
+
+    removed = [path]
+    monkeypatch.setattr(fcntl, "flock", ending)
+    journal = Journal(path)
+    journal.append(b"{}\n")
+    journal.close()
+    assert path.read_bytes() == b"{}\n"
+
+
+def test_only_the_journal_of_another_process_is_one(tmp_path):
+    check_unlocked(tmp_path / "absent")
+    journal = Journal(tmp_path / "j")
+    with pytest.raises(JobError, match=f"another process writes {tmp_path / 'j'};"):
+        check_unlocked(tmp_path / "j")
+    journal.close()
+    check_unlocked(tmp_path / "j")
     Journal(tmp_path / "j").close()
 
 
