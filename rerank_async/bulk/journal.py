@@ -15,6 +15,8 @@ _HOW_TO_GO_ON = (
     "make room or choose another place, then go on with the same command and --resume; a job that reads standard input "
     "begins anew, with --overwrite"
 )
+_LOOK_EVERY = 64
+"""Lines after which it is looked whether the file still has its name: now and then costs nothing, and saves the rest."""
 
 
 def cannot_write(path: Path, exc: OSError) -> OutputError:
@@ -34,6 +36,7 @@ class Journal:
         """
         self.path = path
         self._file = -1
+        self._appended = 0
         try:
             self._lock()
             while not self._is_there():  # another process has just removed it, being at its end
@@ -53,6 +56,9 @@ class Journal:
         Raises:
             OutputError: There is no room, or the file cannot be written any more.
         """
+        self._appended += 1
+        if not self._appended % _LOOK_EVERY:
+            self.check_there()
         try:
             written = os.write(self._file, line)
             while written < len(line):  # a disk that is nearly full takes a part
@@ -81,6 +87,18 @@ class Journal:
             os.fsync(self._file)
         except OSError as exc:
             raise cannot_write(self.path, exc) from exc
+
+    def check_there(self) -> None:
+        """Refuses to go on with a file that has lost its name: what is appended to it would be lost with it.
+
+        Raises:
+            OutputError: It was moved or removed.
+        """
+        if not self._is_there():
+            raise OutputError(
+                f"cannot write {self.path}: it was moved or removed while the job wrote it; put it back and go on with "
+                "the same command and --resume, or begin anew with --overwrite"
+            )
 
     def remove_if_empty(self) -> None:
         """Removes the file if nothing is in it."""

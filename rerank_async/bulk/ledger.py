@@ -174,6 +174,9 @@ class FileLedger(Ledger):
         if self._journal is None:
             return
         self._journal.sync()
+        for each in (self._journal, self._failed_file):
+            if each is not None:
+                each.check_there()
         if not self._appended:
             assemble(self._files.journal, self._files.output, self._results)
         write_identity(self._files.identity, {**self._facts, "done": self.done}, finished=True)

@@ -4,7 +4,7 @@ import pytest
 from support.bulk_jobs import lines, queries, ranked, write_jsonl
 from support.clients import client_for
 
-from rerank_async.bulk import JobError, ledger, rerank_file
+from rerank_async.bulk import JobError, OutputError, ledger, rerank_file
 from rerank_async.bulk.files import JobFiles
 from rerank_async.bulk.journal import Journal
 
@@ -101,3 +101,76 @@ async def test_a_job_that_another_process_has_just_finished_is_not_sent_again(se
         assert (await rerank_file(client, source, out, ordered=True, resume=True)).done == COUNT
         assert server.counts.rerank == sent
     assert content(out) == RIGHT
+
+
+# Whoever moves or removes a file
+
+MOVED = "it was moved or removed while the job wrote it; put it back and go on with"
+
+
+async def changed_by(change, job):
+    """Runs a job, and makes a change once its first query is kept."""
+    async with job:
+        async for _ in job:
+            change()
+            change = lambda: None  # noqa: E731 - once
+
+
+@pytest.mark.parametrize(("ordered", "name"), [(False, "ranked.jsonl"), (True, "ranked.jsonl.journal")])
+@pytest.mark.parametrize("how", ["moved", "removed", "replaced"])
+async def test_a_job_whose_file_is_gone_says_so_and_can_go_on_when_it_is_back(server, source, out, ordered, name, how):
+    path, aside = out.with_name(name), out.with_name("aside")
+
+    def change():
+        path.rename(aside)
+        if how == "replaced":
+            path.write_bytes(b"mine\n")
+
+    async with client_for(server) as client:
+        job = rerank_file(client, source, out, ordered=ordered, max_in_flight=2)
+        with pytest.raises(OutputError, match=f"cannot write {path}: {MOVED}"):
+            await changed_by(change, job)
+        assert not job.summary.complete
+        kept = len(lines(aside))
+        assert kept == COUNT
+        sent = server.counts.rerank
+        if how == "removed":
+            aside.unlink()
+        else:
+            aside.replace(path)
+        assert (await rerank_file(client, source, out, ordered=ordered, resume=True)).done == COUNT
+        assert server.counts.rerank == sent + (COUNT if how == "removed" else 0)
+    assert content(out) == RIGHT
+    assert names(out.parent) == FINISHED
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_a_job_whose_folder_is_gone_says_so(server, source, tmp_path, ordered):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    async with client_for(server) as client:
+        job = rerank_file(client, source, folder / "out.jsonl", ordered=ordered, max_in_flight=2)
+        with pytest.raises(OutputError, match=MOVED):
+            await changed_by(lambda: folder.rename(tmp_path / "aside"), job)
+
+
+async def test_a_list_of_failures_that_is_gone_is_noticed_too(server, source, out):
+    source.write_bytes(b"nonsense\n" + source.read_bytes())
+    failed = out.with_name("ranked.jsonl.failed.jsonl")
+    async with client_for(server) as client:
+        job = rerank_file(client, source, out, max_in_flight=2)
+        with pytest.raises(OutputError, match=f"cannot write {failed}: {MOVED}"):
+            await changed_by(failed.unlink, job)
+        assert not job.summary.complete
+        summary = await rerank_file(client, source, out, resume=True)
+    assert (summary.done, summary.failed) == (COUNT, 1)
+    assert len(lines(failed)) == 1
+
+
+async def test_a_file_that_is_gone_is_noticed_long_before_the_end(server, tmp_path, out):
+    source = write_jsonl(tmp_path / "queries.jsonl", queries(300))
+    async with client_for(server) as client:
+        job = rerank_file(client, source, out, max_in_flight=2)
+        with pytest.raises(OutputError, match=MOVED):
+            await changed_by(out.unlink, job)
+    assert server.counts.rerank < 100
