@@ -1,12 +1,17 @@
 """What others do to the files of a job while it runs: a second process, and whoever moves or removes them."""
 
+import json
+
 import pytest
+from support import commands
 from support.bulk_jobs import lines, queries, ranked, write_jsonl
 from support.clients import client_for
+from support.services import honest, service
 
 from rerank_async.bulk import JobError, OutputError, ledger, rerank_file
 from rerank_async.bulk.files import JobFiles
 from rerank_async.bulk.journal import Journal
+from rerank_async.cli.exits import Exit
 
 COUNT = 20
 RIGHT = [ranked(value) for value in queries(COUNT)]
@@ -174,3 +179,45 @@ async def test_a_file_that_is_gone_is_noticed_long_before_the_end(server, tmp_pa
         with pytest.raises(OutputError, match=MOVED):
             await changed_by(out.unlink, job)
     assert server.counts.rerank < 100
+
+
+# What the command line makes of it
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        (lambda source, out: out.unlink(), Exit.UNWRITTEN, MOVED),
+        (lambda source, out: source.write_bytes(b""), Exit.USAGE, "has changed since this job began to read it"),
+    ],
+    ids=["output", "source"],
+)
+async def test_the_summary_is_written_whatever_ended_the_job(tmp_path, out, change, code, words):
+    source = write_jsonl(tmp_path / "queries.jsonl", queries(300))
+    args = ("bulk", str(source), "-o", str(out), "--model", "lexical", "--requests-per-second", "inf", "--resume")
+
+    def answer(seen):
+        if seen.number == 10:
+            change(source, out)
+        return honest(seen)
+
+    for options in (("--json",), ()):
+        out.unlink(missing_ok=True)
+        write_jsonl(source, queries(300))
+        async with service(answer) as server:
+            ran = await commands.run(*args, "--max-in-flight", "2", *options, server=server)
+        assert ran.code == code
+        assert words in commands.one_sentence(ran)
+        if options:
+            summary = json.loads(ran.out)
+            assert (summary["complete"], summary["queries"], summary["failed"]) == (False, 300, 0)
+            assert 9 <= summary["done"] <= 96
+        else:
+            assert ran.out == ""
+
+
+async def test_a_job_that_did_not_begin_has_no_summary(server, source, out):
+    out.write_bytes(b"mine\n")
+    ran = await commands.run("bulk", str(source), "-o", str(out), "--model", "lexical", "--json", server=server)
+    assert (ran.code, ran.out) == (Exit.USAGE, "")
+    assert "is there" in commands.one_sentence(ran)
