@@ -71,6 +71,7 @@ class BulkJob(Handout[QueryDone]):
         self._task: asyncio.Task[Summary] | None = None
         self._handed: deque[QueryDone] = deque()
         self._room = asyncio.Event()
+        self._woken = asyncio.Event()
 
     def __await__(self) -> Generator[Any, None, Summary]:
         return self._run(iterated=False).__await__()
@@ -78,6 +79,7 @@ class BulkJob(Handout[QueryDone]):
     def stop(self) -> None:
         """Takes up no more queries, and gives those under way a few seconds. The job can be resumed. From its loop."""
         self._halted = True
+        self._woken.set()
         self._source.halt()
         if self._runner is not None:
             self._runner.stop()
@@ -142,13 +144,23 @@ class BulkJob(Handout[QueryDone]):
         )
         if self._ledger.broken_off is not None:
             # What was just broken off may have spent all that the limit allows at the moment.
-            await self._clock.sleep(_window(self._client.api_client.limits) - self._ledger.broken_off)
+            await self._wait(_window(self._client.api_client.limits) - self._ledger.broken_off)
         await self._runner.run()
         self._halted = self._halted or self._runner.stopping
         if not self._halted:
             self._queries = self._reader.read
             self._check_sum()
             await asyncio.get_running_loop().run_in_executor(thread, self._ledger.finish)
+
+    async def _wait(self, delay: float) -> None:
+        """Waits so many seconds, or until the job is stopped."""
+        if delay <= 0:
+            return
+        timer = self._clock.call_at(self._clock.now() + delay, self._woken.set)
+        try:
+            await self._woken.wait()
+        finally:
+            timer.cancel()
 
     def _check_sum(self) -> None:
         """Refuses to call a job complete of which a query is neither finished nor failed, or is both."""

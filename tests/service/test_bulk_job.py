@@ -9,7 +9,7 @@ import os
 import pytest
 from support import codecs
 from support.bulk_jobs import by_id, lines, queries, ranked, write_jsonl
-from support.clients import client_for, client_tasks
+from support.clients import client_for, client_tasks, until
 from support.clock import FakeClock
 from support.services import honest, refusal, service
 
@@ -482,3 +482,31 @@ async def test_a_job_that_was_just_broken_off_waits_until_a_window_of_the_limit_
         clock._timers[0][2].run()
         assert (await running).complete
         assert server.counts.rerank > sent
+
+
+@pytest.mark.parametrize("how", ["stopped", "left", "cancelled"])
+async def test_a_job_that_waits_for_the_limit_ends_at_once(server, source, out, how):
+    clock = FakeClock()
+    async with client_for(server, limits=LimitOptions(requests_per_second=10.0, burst=10_000)) as client:
+        async with rerank_file(client, source, out, max_in_flight=2) as job:
+            async for _ in job:
+                break
+        sent = server.counts.rerank
+        job = rerank_file(client, source, out, resume=True)
+        job._clock = clock
+        async with asyncio.timeout(10):
+            if how == "left":
+                async with job:
+                    await until(lambda: clock.pending)
+            else:
+                running = asyncio.create_task(_awaited(job))
+                await until(lambda: clock.pending)
+                if how == "stopped":
+                    job.stop()
+                    assert not (await running).complete
+                else:
+                    running.cancel()
+                    with pytest.raises(asyncio.CancelledError):
+                        await running
+        assert (clock.pending, client_tasks(), server.counts.rerank) == ([], [], sent)
+        assert not job.summary.complete
