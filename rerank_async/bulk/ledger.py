@@ -212,12 +212,12 @@ class FileLedger(Ledger):
         there = self._files.there()
         if not there or (resume and then is not None):
             return
-        if resume:
+        if then is None:
             raise JobError(
                 f"{there[0]} is there, but no {self._files.identity.name} that says of which job it is; choose another "
                 "output, or begin anew with --overwrite"
             )
-        what = "is there" if then is None or then["finished"] else "is of a job that was not finished"
+        what = "is there" if then["finished"] else "is of a job that was not finished"
         goes_on = "--resume goes on with it" if is_resumable(self._facts) else "standard input cannot be gone on with"
         raise JobError(f"{self._files.output} {what}: {goes_on}, --overwrite begins anew")
 

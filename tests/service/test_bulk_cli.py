@@ -259,12 +259,12 @@ async def test_wrong_usage_is_one_sentence(server, tmp_path, monkeypatch, args, 
 
 async def test_an_output_that_exists_is_left_alone(server, source, out):
     out.write_bytes(b"mine\n")
-    ran = await bulk(source, "-o", out, server=server)
-    assert ran.code == Exit.USAGE
-    assert "--resume goes on with it, --overwrite begins anew" in one_sentence(ran)
-    ran = await bulk(source, "-o", out, "--resume", server=server)
-    assert ran.code == Exit.USAGE
-    assert "no ranked.jsonl.job.json that says of which job it is" in one_sentence(ran)
+    for options in ((), ("--resume",)):
+        ran = await bulk(source, "-o", out, *options, server=server)
+        assert ran.code == Exit.USAGE
+        assert "no ranked.jsonl.job.json that says of which job it is" in one_sentence(ran)
+        assert "choose another output, or begin anew with --overwrite" in one_sentence(ran)
+        assert "--resume" not in one_sentence(ran)
     assert out.read_bytes() == b"mine\n"
     assert (await bulk(source, "-o", out, "--overwrite", server=server)).code == 0
     assert len(lines(out)) == 12
