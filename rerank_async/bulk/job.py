@@ -66,6 +66,7 @@ class BulkJob(Handout[QueryDone]):
         self._reader: Reader | None = None
         self._runner: Runner | None = None
         self._queries: int | None = None
+        self._before = 0
         self._began = self._ended = self._index_seconds = 0.0
         self._complete = self._begun = self._halted = False
         self._task: asyncio.Task[Summary] | None = None
@@ -87,12 +88,12 @@ class BulkJob(Handout[QueryDone]):
     @property
     def summary(self) -> Summary:
         """What was done so far, and at the end."""
-        ledger, reader, runner, counts = self._ledger, self._reader, self._runner, self._counts
+        ledger, runner, counts = self._ledger, self._runner, self._counts
         return Summary(
             queries=self._queries,
             done=ledger.done,
             failed=ledger.failed,
-            resumed=0 if reader is None else reader.skipped,
+            resumed=self._before,
             inputs=0 if runner is None else runner.inputs,
             requests=counts.requests,
             retries=counts.retries,
@@ -117,6 +118,7 @@ class BulkJob(Handout[QueryDone]):
                 self._queries, self._index_seconds = survey.queries, self._source.built_seconds
                 self._began = self._clock.now()
                 ledger = self._ledger
+                self._before = ledger.done + ledger.failed
                 self._tell(Started(survey.queries, ledger.done, ledger.failed, self._index_seconds, ledger.repaired))
                 if ledger.complete:
                     self._check_sum()

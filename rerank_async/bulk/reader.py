@@ -27,7 +27,6 @@ class Reader:
 
     Attributes:
         read: How many queries were read, finished ones included.
-        skipped: How many of them were finished, or had failed, before.
     """
 
     def __init__(
@@ -54,7 +53,6 @@ class Reader:
         self._ended = False
         self._problem: SourceError | None = None
         self.read = 0
-        self.skipped = 0
 
     async def next(self) -> Item | BadItem | None:
         """The next one; None: that was all.
@@ -108,12 +106,9 @@ class Reader:
                         item.at, item.line, item.id, BadItemError(words, code="duplicate_id", line=item.line)
                     )
                 elif self._is_done(item.at, key):
-                    self.skipped += 1
                     continue
-            if item.line in self._failed_lines:
-                self.skipped += 1
-                continue
-            return item
+            if item.line not in self._failed_lines:
+                return item
         return None
 
     def close(self) -> None:
@@ -126,5 +121,4 @@ class Reader:
         name = id_text(query.decode(errors="surrogateescape"))
         done = self._is_done(at, name.encode(errors="surrogateescape"))
         self.read += done
-        self.skipped += done
         return done

@@ -83,6 +83,38 @@ async def test_left_early_it_can_be_resumed(server, source, out):
     assert by_id(lines(out)) == {value["id"]: ranked(value) for value in queries(20)}
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_it_tells_what_was_finished_or_had_failed_before_it_began(server, source, out, ordered):
+    source.write_bytes(b"nonsense\n" * ordered + source.read_bytes())
+    async with client_for(server) as client:
+        async with rerank_file(client, source, out, ordered=ordered, max_in_flight=2) as job:
+            async for done in job:
+                if done.error is None:
+                    break
+        assert job.summary.resumed == 0
+        before = job.summary.done + ordered
+        summary = await rerank_file(client, source, out, ordered=ordered, resume=True)
+        assert (summary.resumed, summary.done, summary.failed) == (before, 20, ordered)
+        summary = await rerank_file(client, source, out, ordered=ordered, resume=True)
+        assert summary.resumed == 20 + ordered, "of a finished job, all"
+        source.write_bytes(source.read_bytes().removeprefix(b"nonsense\n"))
+        await rerank_file(client, source, out, ordered=ordered, overwrite=True)
+        assert (await rerank_file(client, source, out, ordered=ordered, resume=True)).resumed == 20
+
+
+async def test_stopped_before_its_first_query_it_tells_so_too(server, source, out):
+    async with client_for(server) as client:
+        await rerank_file(client, source, out)
+
+        def watch(event):
+            if isinstance(event, Started):
+                job.stop()
+
+        job = rerank_file(client, source, out, resume=True, observer=watch)
+        summary = await job
+    assert (summary.resumed, summary.done, summary.complete) == (20, 20, False)
+
+
 async def test_stopped_it_returns_what_it_did(server, source, out):
     async with client_for(server) as client:
 
