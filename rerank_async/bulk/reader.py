@@ -102,6 +102,8 @@ class Reader:
                 key = id_text(item.id).encode()
                 if not self._seen.add(key):
                     words = f"{self._name}, line {item.line}: the id {item.id!r} stands in an earlier line too"
+                    if type(item.id) is int and 0 < item.id <= item.line:  # it may be nobody's own
+                        words += "; where a line has no id, its number is its id, so give each line one"
                     item = BadItem(
                         item.at, item.line, item.id, BadItemError(words, code="duplicate_id", line=item.line)
                     )
