@@ -9,7 +9,6 @@ import stat
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from rerank_async.bulk.errors import JobError, OutputError
@@ -18,6 +17,7 @@ from rerank_async.bulk.identity import check_same, is_resumable, read_identity, 
 from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import Id, Item
 from rerank_async.bulk.journal import Journal, check_unlocked, read_back
+from rerank_async.bulk.lines import is_gzip
 from rerank_async.bulk.results import Places, Results, assemble, done_id, places_of, spoilt
 from rerank_async.bulk.verdicts import code_of, trace_of
 from rerank_async.values.response import RerankResult
@@ -88,6 +88,7 @@ class FileLedger(Ledger):
         self._files = JobFiles.of(output, appended=appended)
         self._results = results
         self._appended = appended
+        self._compressed = is_gzip(output)
         self._facts: dict[str, Any] = {}
         self._journal: Journal | None = None
         self._failed_file: Journal | None = None
@@ -178,7 +179,7 @@ class FileLedger(Ledger):
             if each is not None:
                 each.check_there()
         if not self._appended:
-            assemble(self._files.journal, self._files.output, self._results)
+            assemble(self._files.journal, self._files.output, self._results, compressed=self._compressed)
         write_identity(self._files.identity, {**self._facts, "done": self.done}, finished=True)
         if not self._appended and not self.failed:
             self._files.journal.unlink(missing_ok=True)
@@ -327,4 +328,4 @@ class StreamLedger(Ledger):
 
 def is_appended(output: str, results: Results, *, ordered: bool) -> bool:
     """Whether an output can be its own journal: plain JSON Lines, as queries are completed."""
-    return results.kind == "jsonl" and not ordered and not Path(output).name.endswith(".gz")
+    return results.kind == "jsonl" and not ordered and not is_gzip(output)

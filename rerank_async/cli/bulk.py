@@ -302,7 +302,9 @@ def _way_on(wish: Wish) -> str:
     if wish.output == "-":
         return "-o - keeps nothing to resume"
     if wish.reads_pipe:
-        journal = Path(f"{wish.output}.journal")
+        from rerank_async.bulk.files import JobFiles
+
+        journal = JobFiles.of(wish.output, appended=False).journal
         return (
             f"what is finished is in {journal if journal.exists() else wish.output}, but standard input cannot be "
             "resumed: begin anew with --overwrite, or put the input into a file first, which can"

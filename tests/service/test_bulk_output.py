@@ -1,12 +1,13 @@
 """What others do to the files of a job while it runs: a second process, and whoever moves or removes them."""
 
+import gzip
 import json
 
 import pytest
 from support import commands
 from support.bulk_jobs import lines, queries, ranked, write_jsonl
 from support.clients import client_for
-from support.services import honest, service
+from support.services import honest, refusal, service
 
 from rerank_async.bulk import JobError, OutputError, ledger, rerank_file
 from rerank_async.bulk.files import JobFiles
@@ -179,6 +180,70 @@ async def test_a_file_that_is_gone_is_noticed_long_before_the_end(server, tmp_pa
         with pytest.raises(OutputError, match=MOVED):
             await changed_by(out.unlink, job)
     assert server.counts.rerank < 100
+
+
+# Under another name
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("there", [True, False], ids=["file", "dangling"])
+async def test_an_output_that_is_a_link_stays_one(server, source, tmp_path, ordered, there):
+    folder, link = tmp_path / "folder", tmp_path / "link.jsonl"
+    folder.mkdir()
+    link.symlink_to("folder/store")
+    if there:
+        (folder / "store").write_bytes(b"before\n")
+    async with client_for(server) as client:
+        async with rerank_file(client, source, link, max_in_flight=2, ordered=ordered, overwrite=there) as job:
+            async for _ in job:
+                break
+        summary = await rerank_file(client, source, link, ordered=ordered, resume=True)
+    assert (summary.output, summary.done, summary.complete) == (str(link), COUNT, True)
+    assert link.is_symlink()
+    assert content(folder / "store") == RIGHT
+    assert names(folder) == ["store", "store.job.json"]
+    assert names(tmp_path) == ["folder", "link.jsonl", "queries.jsonl"]
+
+
+async def test_a_link_is_compressed_by_its_own_name(server, source, tmp_path):
+    link = tmp_path / "link.jsonl.gz"
+    link.symlink_to("store")
+    async with client_for(server) as client:
+        await rerank_file(client, source, link)
+    assert [json.loads(line) for line in gzip.decompress((tmp_path / "store").read_bytes()).splitlines()] == RIGHT
+
+
+async def test_a_link_to_what_is_no_file_is_refused_by_its_own_name(server, source):
+    args = ("bulk", str(source), "-o", "/dev/stdout", "--model", "lexical")
+    ran = await commands.run(*args, server=server)
+    assert ran.code == Exit.USAGE
+    assert "/dev/stdout is not a plain file; name one, or - for standard output" in commands.one_sentence(ran)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_a_second_job_is_seen_under_the_name_of_a_link(server, source, tmp_path, out, ordered):
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(out.name)
+    seen = False
+    async with client_for(server) as client:
+        async with rerank_file(client, source, out, ordered=ordered, max_in_flight=2) as job:
+            async for _ in job:
+                if not seen:
+                    with pytest.raises(JobError, match="another process writes"):
+                        await rerank_file(client, source, link, ordered=ordered, overwrite=True)
+                    seen = True
+        assert content(out) == RIGHT
+    assert link.is_symlink()
+
+
+async def test_what_is_finished_of_standard_input_is_looked_for_where_the_link_leads(tmp_path, source):
+    folder, link = tmp_path / "folder", tmp_path / "link.jsonl"
+    folder.mkdir()
+    link.symlink_to(folder / "store")
+    args = ("bulk", "-", "-o", str(link), "--model", "lexical", "--requests-per-second", "inf", "--ordered")
+    async with service(lambda seen: refusal(403, "token_quota_reached", "Used up")) as server:
+        ran = await commands.run(*args, server=server, stdin=source.read_bytes())
+    assert f"what is finished is in {folder / 'store.journal'}, but standard input cannot be resumed" in ran.err
 
 
 # What the command line makes of it

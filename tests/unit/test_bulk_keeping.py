@@ -205,11 +205,11 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 
 
 def test_a_compressed_file_holds_neither_time_nor_name(tmp_path):
-    for name in ("a.gz", "b.gz"):
-        with replace_file(tmp_path / name) as file:
+    for name in ("a", "b"):
+        with replace_file(tmp_path / name, compressed=True) as file:
             file.write(b"x" * 1000)
-    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
-    assert gzip.decompress((tmp_path / "a.gz").read_bytes()) == b"x" * 1000
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert gzip.decompress((tmp_path / "a").read_bytes()) == b"x" * 1000
 
 
 def test_an_empty_journal_does_not_count_as_there(tmp_path):
