@@ -39,7 +39,7 @@ class Journal:
         self._appended = 0
         try:
             self._lock()
-            while not self._is_there():  # another process has just removed it, being at its end
+            if not self._is_there():  # another process has just removed it, being at its end
                 self.close()
                 self._lock()
             self.repaired = _repair(self._file, path)
