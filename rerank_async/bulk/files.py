@@ -14,7 +14,7 @@ import attrs
 
 from rerank_async.bulk.errors import JobError, OutputError
 from rerank_async.bulk.journal import cannot_write
-from rerank_async.bulk.lines import STANDARD_INPUT, is_gzip, name_of, status_of
+from rerank_async.bulk.lines import STANDARD_INPUT, name_of, status_of
 
 STANDARD_OUTPUT = STANDARD_INPUT
 
@@ -26,21 +26,31 @@ class JobFiles:
     Attributes:
         output: The result.
         journal: What is appended to: the output itself, or a file beside it that goes when the output is written.
+        other: What a job with the other order at the same output would append to.
         identity: Which job this is.
         failed: Queries that failed.
     """
 
     output: Path
     journal: Path
+    other: Path
     identity: Path
     failed: Path
 
     @classmethod
     def of(cls, output: str, *, appended: bool) -> JobFiles:
-        """The files beside an output; ``appended``: the output is its own journal."""
+        """The files beside an output; ``appended``: the output is its own journal.
+
+        An output that is a symbolic link stays one: the file that it leads to is meant, and all others lie beside that,
+        so that a second process is seen under whatever name it calls the output.
+        """
         path = Path(output)
+        link = os.path.islink(path)  # noqa: PTH114 - that of pathlib raises for a name that is too long
+        if link and (path.is_file() or not path.exists()):  # a pipe at /dev/stdout has no name that it leads to
+            path = Path(os.path.realpath(path))
         beside = {name: path.parent / f"{path.name}.{name}" for name in ("journal", "job.json", "failed.jsonl")}
-        return cls(path, path if appended else beside["journal"], beside["job.json"], beside["failed.jsonl"])
+        journal, other = (path, beside["journal"]) if appended else (beside["journal"], path)
+        return cls(path, journal, other, beside["job.json"], beside["failed.jsonl"])
 
     def there(self) -> list[Path]:
         """Those that exist. An empty journal does not count: a job may have ended before it said which it is."""
@@ -115,9 +125,7 @@ class JobFiles:
             raise OutputError(f"cannot write {self.output}: the folder {folder} is not writable; choose another")
 
     def _all(self) -> tuple[Path, ...]:
-        # Also the journal of a job of before whose output was not its own.
-        journal = self.output.parent / f"{self.output.name}.journal"
-        return (self.output, journal, self.identity, self.failed)
+        return (self.journal, self.other, self.identity, self.failed)
 
 
 def check_not_read(what: str, written: os.stat_result | None, inputs: Mapping[str, str]) -> None:
@@ -139,8 +147,8 @@ def check_not_read(what: str, written: os.stat_result | None, inputs: Mapping[st
 
 
 @contextlib.contextmanager
-def replace_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name when the block ends well, and vanishes when it does not; compressed by name.
+def replace_file(path: Path, *, compressed: bool = False) -> Iterator[BinaryIO]:
+    """A file that takes its name when the block ends well, and vanishes when it does not.
 
     Raises:
         OutputError: It cannot be written.
@@ -149,10 +157,10 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
     try:
         try:
             with temporary.open("wb") as file:
-                if is_gzip(path.name):
+                if compressed:
                     # Neither time nor name inside, so that two runs can be compared.
-                    with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed:
-                        yield cast("BinaryIO", compressed)
+                    with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+                        yield cast("BinaryIO", packed)
                 else:
                     yield file
                 file.flush()

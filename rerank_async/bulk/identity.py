@@ -9,8 +9,8 @@ from typing import Any
 from rerank_async.bulk.errors import JobError, OutputError
 from rerank_async.bulk.files import replace_file
 
-FORMAT = 1
-"""The version of the journal and of this file."""
+FORMAT = 2
+"""The version of the journal and of this file. In 1 the digest of the source left blank lines out."""
 
 _WORDS = {
     "model_id": "the model",
@@ -24,7 +24,6 @@ _WORDS = {
     "queries": "the file of queries",
     "corpus": "the corpus",
 }
-_LATER = frozenset({"order"})  # what files of the same format may lack: nothing is known of it then
 
 
 def write_identity(path: Path, facts: dict[str, Any], *, finished: bool) -> None:
@@ -70,8 +69,6 @@ def check_same(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
     for name, words in _WORDS.items():
         was: Any = then.get(name)
         is_now: Any = now.get(name)
-        if name in _LATER and name not in then:
-            continue
         if was == is_now or (_is_file(was) and _is_file(is_now) and was["sha256"] == is_now["sha256"]):
             continue
         if _is_file(was) and was["sha256"] is None:

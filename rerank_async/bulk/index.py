@@ -23,7 +23,7 @@ from zlib import crc32
 
 from rerank_async.bulk.documents import layout_of, stands_twice
 from rerank_async.bulk.errors import OutputError, SourceError
-from rerank_async.bulk.lines import digest_of
+from rerank_async.bulk.lines import digest_of, has_changed
 from rerank_async.bulk.scratch import AGAIN, no_scratch
 from rerank_async.bulk.texts import LackingError, Texts
 
@@ -61,6 +61,7 @@ class TextsOnDisk(Texts):
         self._words = memoryview(self._map)[_HEAD_BYTES:].cast("Q")
         self._layout = layout_of(path)
         self._file = os.open(path, os.O_RDONLY)
+        self._status = os.fstat(self._file)
         self._fetches = 0
         self._too_large = len(self._map) > _RESIDENT
 
@@ -85,6 +86,11 @@ class TextsOnDisk(Texts):
         lines = list(map(os.pread, repeat(self._file), sizes, starts))
         texts = self._layout.texts(lines, ids)
         return [self._text(each) for each in ids] if texts is None else texts
+
+    @property
+    def changed(self) -> bool:
+        """As the base class says."""
+        return has_changed(self._status, os.fstat(self._file))
 
     def close(self) -> None:
         """As the base class says."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from rerank_async.bulk.errors import BadItemError
 from rerank_async.bulk.lines import json_object, kind_of, name_of, numbered_lines
@@ -40,18 +40,19 @@ class BadItem(NamedTuple):
     error: BadItemError
 
 
-def read_jsonl(path: str, depth: int | None) -> Iterator[Item | BadItem]:
+def read_jsonl(path: str, depth: int | None, opened: BinaryIO | None = None) -> Iterator[Item | BadItem]:
     """Queries with their candidates: ``{"id", "query", "inputs": [str | {"id", "text"}]}``; other fields are ignored.
 
     Args:
         path: The file, or ``-``.
         depth: Only the first so many candidates of each query; None: all.
+        opened: The same file, from `rerank_async.bulk.lines.open_binary`; it stays its owner's to close.
 
     Raises:
         SourceError: The file cannot be read.
     """
     name = name_of(path)
-    for at, (number, line) in enumerate(numbered_lines(path)):
+    for at, (number, line) in enumerate(numbered_lines(path, opened)):
         found_id: Id | None = None
         try:
             value = json_object(line, "'query' and 'inputs'")

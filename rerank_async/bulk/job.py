@@ -66,11 +66,13 @@ class BulkJob(Handout[QueryDone]):
         self._reader: Reader | None = None
         self._runner: Runner | None = None
         self._queries: int | None = None
+        self._before = 0
         self._began = self._ended = self._index_seconds = 0.0
         self._complete = self._begun = self._halted = False
         self._task: asyncio.Task[Summary] | None = None
         self._handed: deque[QueryDone] = deque()
         self._room = asyncio.Event()
+        self._woken = asyncio.Event()
 
     def __await__(self) -> Generator[Any, None, Summary]:
         return self._run(iterated=False).__await__()
@@ -78,6 +80,7 @@ class BulkJob(Handout[QueryDone]):
     def stop(self) -> None:
         """Takes up no more queries, and gives those under way a few seconds. The job can be resumed. From its loop."""
         self._halted = True
+        self._woken.set()
         self._source.halt()
         if self._runner is not None:
             self._runner.stop()
@@ -85,12 +88,12 @@ class BulkJob(Handout[QueryDone]):
     @property
     def summary(self) -> Summary:
         """What was done so far, and at the end."""
-        ledger, reader, runner, counts = self._ledger, self._reader, self._runner, self._counts
+        ledger, runner, counts = self._ledger, self._runner, self._counts
         return Summary(
             queries=self._queries,
             done=ledger.done,
             failed=ledger.failed,
-            resumed=0 if reader is None else reader.skipped,
+            resumed=self._before,
             inputs=0 if runner is None else runner.inputs,
             requests=counts.requests,
             retries=counts.retries,
@@ -115,8 +118,11 @@ class BulkJob(Handout[QueryDone]):
                 self._queries, self._index_seconds = survey.queries, self._source.built_seconds
                 self._began = self._clock.now()
                 ledger = self._ledger
+                self._before = ledger.done + ledger.failed
                 self._tell(Started(survey.queries, ledger.done, ledger.failed, self._index_seconds, ledger.repaired))
-                if not ledger.complete and not self._halted:
+                if ledger.complete:
+                    self._check_sum()
+                elif not self._halted:
                     await self._rank(thread, iterated=iterated)
                 self._complete = ledger.complete or not self._halted
             except HaltedError:
@@ -140,12 +146,32 @@ class BulkJob(Handout[QueryDone]):
         )
         if self._ledger.broken_off is not None:
             # What was just broken off may have spent all that the limit allows at the moment.
-            await self._clock.sleep(_window(self._client.api_client.limits) - self._ledger.broken_off)
+            await self._wait(_window(self._client.api_client.limits) - self._ledger.broken_off)
         await self._runner.run()
         self._halted = self._halted or self._runner.stopping
         if not self._halted:
-            await asyncio.get_running_loop().run_in_executor(thread, self._ledger.finish)
             self._queries = self._reader.read
+            self._check_sum()
+            await asyncio.get_running_loop().run_in_executor(thread, self._ledger.finish)
+
+    async def _wait(self, delay: float) -> None:
+        """Waits so many seconds, or until the job is stopped."""
+        if delay <= 0:
+            return
+        timer = self._clock.call_at(self._clock.now() + delay, self._woken.set)
+        try:
+            await self._woken.wait()
+        finally:
+            timer.cancel()
+
+    def _check_sum(self) -> None:
+        """Refuses to call a job complete of which a query is neither finished nor failed, or is both."""
+        done, failed = self._ledger.done, self._ledger.failed
+        if self._queries is not None and done + failed != self._queries:
+            raise JobError(
+                f"{done} queries are finished and {failed} failed, but the source holds {self._queries}: a file beside "
+                f"the output {self._output_name} is not as this job left it; begin anew with --overwrite"
+            )
 
     def _prepare(self) -> Survey:
         """Everything before the first request; in a thread, because it may take a while."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ _HOW_TO_GO_ON = (
     "make room or choose another place, then go on with the same command and --resume; a job that reads standard input "
     "begins anew, with --overwrite"
 )
+_LOOK_EVERY = 64
+"""Lines after which it is looked whether the file still has its name: now and then costs nothing, and saves the rest."""
 
 
 def cannot_write(path: Path, exc: OSError) -> OutputError:
@@ -32,16 +35,17 @@ class Journal:
             JobError: Another process writes it.
         """
         self.path = path
+        self._file = -1
+        self._appended = 0
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        except OSError as exc:
-            raise cannot_write(path, exc) from exc
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock()
+            if not self._is_there():  # another process has just removed it, being at its end
+                self.close()
+                self._lock()
             self.repaired = _repair(self._file, path)
         except BlockingIOError as exc:
             self.close()
-            raise JobError(f"another process writes {path}; let it finish, or stop it") from exc
+            raise _another_writes(path) from exc
         except OSError as exc:
             self.close()
             raise cannot_write(path, exc) from exc
@@ -52,6 +56,9 @@ class Journal:
         Raises:
             OutputError: There is no room, or the file cannot be written any more.
         """
+        self._appended += 1
+        if not self._appended % _LOOK_EVERY:
+            self.check_there()
         try:
             written = os.write(self._file, line)
             while written < len(line):  # a disk that is nearly full takes a part
@@ -81,11 +88,60 @@ class Journal:
         except OSError as exc:
             raise cannot_write(self.path, exc) from exc
 
+    def check_there(self) -> None:
+        """Refuses to go on with a file that has lost its name: what is appended to it would be lost with it.
+
+        Raises:
+            OutputError: It was moved or removed.
+        """
+        if not self._is_there():
+            raise OutputError(
+                f"cannot write {self.path}: it was moved or removed while the job wrote it; put it back and go on with "
+                "the same command and --resume, or begin anew with --overwrite"
+            )
+
+    def remove_if_empty(self) -> None:
+        """Removes the file if nothing is in it."""
+        with contextlib.suppress(OSError):
+            if not os.fstat(self._file).st_size:
+                self.path.unlink()
+
     def close(self) -> None:
         """Closes the file. Harmless when repeated."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+    def _lock(self) -> None:
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _is_there(self) -> bool:
+        """Whether the file still has its name."""
+        try:
+            return os.path.samestat(os.fstat(self._file), self.path.stat())
+        except OSError:
+            return False
+
+
+def check_unlocked(path: Path) -> None:
+    """Refuses a file that is the journal of another process; it need not be there.
+
+    Raises:
+        JobError: It is.
+    """
+    with contextlib.suppress(OSError):  # what cannot be opened is nobody's journal
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise _another_writes(path) from exc
+        finally:
+            os.close(file)
+
+
+def _another_writes(path: Path) -> JobError:
+    return JobError(f"another process writes {path}; let it finish, or stop it")
 
 
 def read_back(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -9,7 +9,6 @@ import stat
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from rerank_async.bulk.errors import JobError, OutputError
@@ -17,7 +16,8 @@ from rerank_async.bulk.files import JobFiles, check_not_read
 from rerank_async.bulk.identity import check_same, is_resumable, read_identity, write_identity
 from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import Id, Item
-from rerank_async.bulk.journal import Journal, read_back
+from rerank_async.bulk.journal import Journal, check_unlocked, read_back
+from rerank_async.bulk.lines import is_gzip
 from rerank_async.bulk.results import Places, Results, assemble, done_id, places_of, spoilt
 from rerank_async.bulk.verdicts import code_of, trace_of
 from rerank_async.values.response import RerankResult
@@ -52,8 +52,8 @@ class Ledger(ABC):
         """Makes ready, or refuses."""
 
     @abstractmethod
-    def is_done(self, at: int, key: bytes | None) -> bool:
-        """Whether the query at a place, with an id as JSON (None: not known), is finished."""
+    def is_done(self, at: int, key: bytes) -> bool:
+        """Whether the query at a place, with an id as JSON, is finished."""
 
     @abstractmethod
     def keep(self, item: Item, results: Sequence[RerankResult]) -> None:
@@ -88,6 +88,7 @@ class FileLedger(Ledger):
         self._files = JobFiles.of(output, appended=appended)
         self._results = results
         self._appended = appended
+        self._compressed = is_gzip(output)
         self._facts: dict[str, Any] = {}
         self._journal: Journal | None = None
         self._failed_file: Journal | None = None
@@ -125,7 +126,8 @@ class FileLedger(Ledger):
             return
         if then is not None and files.journal.exists():
             self.broken_off = max(0.0, time.time() - files.journal.stat().st_mtime)
-        self._journal = Journal(files.journal)
+        self._lock(then, overwrite=overwrite)
+        assert self._journal is not None  # noqa: S101 - locked
         self.repaired = self._journal.repaired
         files.remove_temporaries()
         if overwrite:
@@ -138,9 +140,9 @@ class FileLedger(Ledger):
         self._repair_failed()
         self._read_back()
 
-    def is_done(self, at: int, key: bytes | None) -> bool:
+    def is_done(self, at: int, key: bytes) -> bool:
         """As the base class says."""
-        return at in self._places if self._ids is None else key is not None and key in self._ids
+        return at in self._places if self._ids is None else key in self._ids
 
     def keep(self, item: Item, results: Sequence[RerankResult]) -> None:
         """As the base class says.
@@ -173,8 +175,11 @@ class FileLedger(Ledger):
         if self._journal is None:
             return
         self._journal.sync()
+        for each in (self._journal, self._failed_file):
+            if each is not None:
+                each.check_there()
         if not self._appended:
-            assemble(self._files.journal, self._files.output, self._results)
+            assemble(self._files.journal, self._files.output, self._results, compressed=self._compressed)
         write_identity(self._files.identity, {**self._facts, "done": self.done}, finished=True)
         if not self._appended and not self.failed:
             self._files.journal.unlink(missing_ok=True)
@@ -190,16 +195,30 @@ class FileLedger(Ledger):
             if each is not None:
                 each.close()
 
+    def _lock(self, then: dict[str, Any] | None, *, overwrite: bool) -> None:
+        """Opens the journal; nobody else has it open now, nor that of the other order.
+
+        Who asks for the other one both before and behind the own one either sees a process at the same output, or is
+        seen by it. A lock of its own would need one more file, and leave it behind after a kill.
+        """
+        check_unlocked(self._files.other)
+        self._journal = Journal(self._files.journal)
+        check_unlocked(self._files.other)
+        if not overwrite and read_identity(self._files.identity) != then:
+            if not self._appended:
+                self._journal.remove_if_empty()
+            raise JobError(f"another process has just worked at {self._files.output}; give the same command again")
+
     def _check_fresh(self, then: dict[str, Any] | None, *, resume: bool) -> None:
         there = self._files.there()
         if not there or (resume and then is not None):
             return
-        if resume:
+        if then is None:
             raise JobError(
                 f"{there[0]} is there, but no {self._files.identity.name} that says of which job it is; choose another "
                 "output, or begin anew with --overwrite"
             )
-        what = "is there" if then is None or then["finished"] else "is of a job that was not finished"
+        what = "is there" if then["finished"] else "is of a job that was not finished"
         goes_on = "--resume goes on with it" if is_resumable(self._facts) else "standard input cannot be gone on with"
         raise JobError(f"{self._files.output} {what}: {goes_on}, --overwrite begins anew")
 
@@ -268,7 +287,7 @@ class StreamLedger(Ledger):
         if resume or retry_failed:
             raise JobError("an output that is a stream has no journal, so nothing can be resumed; name a file")
 
-    def is_done(self, at: int, key: bytes | None) -> bool:  # noqa: ARG002
+    def is_done(self, at: int, key: bytes) -> bool:  # noqa: ARG002
         """As the base class says."""
         return False
 
@@ -309,4 +328,4 @@ class StreamLedger(Ledger):
 
 def is_appended(output: str, results: Results, *, ordered: bool) -> bool:
     """Whether an output can be its own journal: plain JSON Lines, as queries are completed."""
-    return results.kind == "jsonl" and not ordered and not Path(output).name.endswith(".gz")
+    return results.kind == "jsonl" and not ordered and not is_gzip(output)

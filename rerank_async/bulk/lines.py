@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -65,37 +65,58 @@ def open_binary(path: str) -> BinaryIO:
         raise SourceError(f"cannot read {path}: {getattr(exc, 'strerror', None) or exc}") from exc
 
 
+def has_changed(then: os.stat_result, now: os.stat_result) -> bool:
+    """Whether a file is another one, or holds something else, by its size and the time when it was last written.
+
+    A file that only got another name, or lost it, is the same to who has it open.
+    """
+    return (then.st_size, then.st_mtime_ns) != (now.st_size, now.st_mtime_ns) or not os.path.samestat(then, now)
+
+
 @contextlib.contextmanager
-def reading(path: str) -> Iterator[BinaryIO]:
+def reading(path: str, opened: BinaryIO | None = None) -> Iterator[BinaryIO]:
     """As `open_binary`; closed behind the block, except standard input.
+
+    Args:
+        path: The file, or ``-``.
+        opened: The same, from `open_binary`; it stays its owner's to close.
 
     Raises:
         SourceError: It cannot be read, or is damaged.
     """
-    file = open_binary(path)
+    file = open_binary(path) if opened is None else opened
     try:
         yield file
     except (OSError, EOFError, zlib.error) as exc:
         raise SourceError(f"{name_of(path)}: cannot be read: {exc}") from exc
     finally:
-        if path != STANDARD_INPUT:
+        if path != STANDARD_INPUT and opened is None:
             file.close()
 
 
-def numbered_lines(path: str) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(
+    path: str, opened: BinaryIO | None = None, *, each: Callable[[bytes], object] | None = None
+) -> Iterator[tuple[int, bytes]]:
     """The lines that are not blank, without their ends, with their numbers from 1 as editors count them.
+
+    Args:
+        path: The file, or ``-``.
+        opened: The same, from `open_binary`; it stays its owner's to close.
+        each: Takes every line as it lies there, blank ones too.
 
     Raises:
         SourceError: The file cannot be read, is damaged, or has a line over `MOST_BYTES`.
     """
     number = 0
-    file = open_binary(path)
+    file = open_binary(path) if opened is None else opened
     try:
         readline = file.readline
         while line := readline(MOST_BYTES):
             number += 1
             if len(line) == MOST_BYTES:
                 raise SourceError(f"{name_of(path)}, line {number}: over {MOST_BYTES // 2**20} MiB, so this is no line")
+            if each is not None:
+                each(line)
             if number == 1:
                 line = line.removeprefix(_BOM)
             line = line.rstrip(b"\r\n")
@@ -104,7 +125,7 @@ def numbered_lines(path: str) -> Iterator[tuple[int, bytes]]:
     except (OSError, EOFError, zlib.error) as exc:
         raise SourceError(f"{name_of(path)}: cannot be read behind line {number}: {exc}") from exc
     finally:
-        if path != STANDARD_INPUT:
+        if path != STANDARD_INPUT and opened is None:
             file.close()
 
 

@@ -16,7 +16,7 @@ from rerank_async.bulk import copied, index
 from rerank_async.bulk.copied import TextsCopied
 from rerank_async.bulk.errors import OutputError, SourceError
 from rerank_async.bulk.index import TextsOnDisk
-from rerank_async.bulk.lines import STANDARD_INPUT, is_gzip, is_stream
+from rerank_async.bulk.lines import STANDARD_INPUT, has_changed, is_gzip, is_stream
 from rerank_async.bulk.texts import Texts, TextsInMemory
 
 IN_MEMORY = 16 * 2**20
@@ -40,22 +40,19 @@ def open_texts(path: str, *, in_memory: int = IN_MEMORY, check: Callable[[], obj
         check: Called now and then while an index is built; may raise to end the work.
 
     Raises:
-        SourceError: It cannot be read, a line is not of this form, or an id stands there twice.
+        SourceError: It cannot be read, a line is not of this form, an id stands there twice, or it changed meanwhile.
         OutputError: There is no room for the index.
     """
     if path == STANDARD_INPUT:
         raise SourceError("a corpus and its queries are looked up, which standard input does not allow; name a file")
-    try:
-        facts = Path(path).stat()
-    except OSError as exc:
-        raise SourceError(f"cannot read {path}: {exc.strerror}") from exc
+    facts = _facts(path)
     if is_stream(path):
         raise SourceError(
             f"{path} is a pipe or a device; corpus and queries are looked up, so write it into a file first"
         )
     compressed = is_gzip(path)
     if facts.st_size <= in_memory and not compressed:
-        return TextsInMemory(path)
+        return _unchanged(TextsInMemory(path), facts)
     kind, build, is_current = (
         (TextsCopied, copied.copy_texts, copied.is_current)
         if compressed
@@ -67,13 +64,29 @@ def open_texts(path: str, *, in_memory: int = IN_MEMORY, check: Callable[[], obj
     folder = beside.parent if keep else Path(tempfile.gettempdir())
     _remove_abandoned(folder, beside.name)
     if is_current(beside, stamp):
-        return kind(path, beside, built_seconds=0.0)
+        return _unchanged(kind(path, beside, built_seconds=0.0), facts)
     started = time.perf_counter()
     with _temporary(folder, beside.name) as made:
         build(path, made, stamp, check)
+        texts = _unchanged(kind(path, made, built_seconds=time.perf_counter() - started), facts)
         if keep:
             made.replace(beside)
-        return kind(path, beside if keep else made, built_seconds=time.perf_counter() - started)
+        return texts
+
+
+def _facts(path: str) -> os.stat_result:
+    try:
+        return Path(path).stat()
+    except OSError as exc:
+        raise SourceError(f"cannot read {path}: {exc.strerror}") from exc
+
+
+def _unchanged(texts: Texts, then: os.stat_result) -> Texts:
+    """The texts, if their file is still as it was before they were read; else they are closed."""
+    if has_changed(then, _facts(texts.path)):
+        texts.close()
+        raise SourceError(f"{texts.path} has changed while it was read; give the same command again")
+    return texts
 
 
 @contextlib.contextmanager

@@ -27,20 +27,20 @@ class Reader:
 
     Attributes:
         read: How many queries were read, finished ones included.
-        skipped: How many of them were finished, or had failed, before.
     """
 
     def __init__(
-        self, source: Source, is_done: Callable[[int, bytes | None], bool], failed_lines: set[int], thread: Executor
+        self, source: Source, is_done: Callable[[int, bytes], bool], failed_lines: set[int], thread: Executor
     ) -> None:
         """Reads nothing yet.
 
         Args:
             source: Opened.
-            is_done: Whether the query at a place, with an id as JSON (None: not known), is finished.
+            is_done: Whether the query at a place, with an id as JSON, is finished.
             failed_lines: Of queries that failed before and are not taken up again.
             thread: Where a slow disk is waited for.
         """
+        self._source = source
         self._items = source.items(self._skip)
         self._unique = source.is_run  # the source has looked
         self._is_done = is_done
@@ -53,13 +53,13 @@ class Reader:
         self._ended = False
         self._problem: SourceError | None = None
         self.read = 0
-        self.skipped = 0
 
     async def next(self) -> Item | BadItem | None:
         """The next one; None: that was all.
 
         Raises:
-            SourceError: The source cannot be read any further.
+            SourceError: The source cannot be read any further, or it has changed: then nothing comes of what was read
+                since it was last seen to be as it was.
         """
         if not self._helping and not self._ended:
             started = time.perf_counter()
@@ -81,11 +81,16 @@ class Reader:
                 item = self.read_one()
                 if item is None:
                     self._ended = True
-                    return
+                    break
                 self._helping.append(item)
                 if type(item) is Item:
                     characters += sum(map(len, item.inputs))
         except SourceError as exc:  # what was read before it comes first
+            self._ended, self._problem = True, exc
+        try:
+            self._source.check_unchanged()
+        except SourceError as exc:  # nobody knows of which content this helping is
+            self._helping.clear()
             self._ended, self._problem = True, exc
 
     def read_one(self) -> Item | BadItem | None:
@@ -93,29 +98,29 @@ class Reader:
         for found in self._items:
             item = found
             self.read += 1
-            if type(item) is Item:
-                key = b"" if self._unique else id_text(item.id).encode()
-                if not self._unique and not self._seen.add(key):
+            if type(item) is Item and not self._unique:
+                key = id_text(item.id).encode()
+                if not self._seen.add(key):
                     words = f"{self._name}, line {item.line}: the id {item.id!r} stands in an earlier line too"
+                    if type(item.id) is int and 0 < item.id <= item.line:  # it may be nobody's own
+                        words += "; where a line has no id, its number is its id, so give each line one"
                     item = BadItem(
                         item.at, item.line, item.id, BadItemError(words, code="duplicate_id", line=item.line)
                     )
                 elif self._is_done(item.at, key):
-                    self.skipped += 1
                     continue
-            if item.line in self._failed_lines:
-                self.skipped += 1
-                continue
-            return item
+            if item.line not in self._failed_lines:
+                return item
         return None
 
     def close(self) -> None:
         """Forgets everything. Harmless when repeated."""
         self._seen.close()
 
-    def _skip(self, at: int) -> bool:
-        """Of a run: whether the query at this place need not be looked up."""
-        done = self._is_done(at, None)
+    def _skip(self, at: int, query: bytes) -> bool:
+        """Of a run: whether the query at this place, with this id, need not be looked up."""
+        # What is no UTF-8 stays as it is, and so is never taken for the id of a query that is finished.
+        name = id_text(query.decode(errors="surrogateescape"))
+        done = self._is_done(at, name.encode(errors="surrogateescape"))
         self.read += done
-        self.skipped += done
         return done

@@ -80,7 +80,7 @@ def rerank_file(
 
     Raises:
         InvalidArgumentError: An argument is wrong. Awaiting the job raises: `JobError`, it cannot be begun so;
-            `SourceError`, the source cannot be read; `OutputError`, something cannot be written; `JobStoppedError`, the
+            `SourceError`, the source cannot be read, or has changed while the job read it; `OutputError`, something cannot be written; `JobStoppedError`, the
             service ended it. After each of them it can be resumed, unless it reads standard input.
     """
     files = Source(_path(source), run=_path(run), corpus=_path(corpus), queries=_path(queries), depth=_depth(depth))
@@ -125,7 +125,7 @@ async def plan_file(
 
     Raises:
         InvalidArgumentError: An argument is wrong.
-        SourceError: The source cannot be read.
+        SourceError: The source cannot be read, or has changed meanwhile.
         OutputError: There is no room for the index of a large corpus.
     """
     files = Source(_path(source), run=_path(run), corpus=_path(corpus), queries=_path(queries), depth=_depth(depth))
@@ -137,7 +137,9 @@ async def plan_file(
                 files.open()
                 files.survey()
                 reader = Reader(files, lambda _at, _key: False, set(), thread)
-                return plan_of(client, _all(reader), lambda: files.built_seconds)
+                plan = plan_of(client, _all(reader), lambda: files.built_seconds)
+                files.check_unchanged()
+                return plan
             finally:
                 if reader is not None:
                     reader.close()

@@ -184,7 +184,7 @@ def spoilt(journal: Path, number: int) -> SourceError:
     )
 
 
-def assemble(journal: Path, output: Path, results: Results) -> None:
+def assemble(journal: Path, output: Path, results: Results, *, compressed: bool = False) -> None:
     """Writes the output from the journal, in the order of the source, whole or not at all.
 
     Raises:
@@ -192,7 +192,7 @@ def assemble(journal: Path, output: Path, results: Results) -> None:
         SourceError: The journal is spoilt.
     """
     places = places_of(journal)
-    with journal.open("rb", buffering=_BUFFER) as reading, replace_file(output) as file:
+    with journal.open("rb", buffering=_BUFFER) as reading, replace_file(output, compressed=compressed) as file:
         for start in places.in_order():
             reading.seek(start)
             file.write(results.from_record(reading.readline()))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from operator import gt, itemgetter
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from rerank_async.bulk.errors import BadItemError, SourceError
 from rerank_async.bulk.ids import IdSet
@@ -40,14 +40,21 @@ class Rows(NamedTuple):
     content: bytes
 
 
-def read_groups(path: str) -> Iterator[Rows]:
+def read_groups(
+    path: str, opened: BinaryIO | None = None, *, each: Callable[[bytes], object] | None = None
+) -> Iterator[Rows]:
     """A run, query by query; blank lines are passed over.
+
+    Args:
+        path: The file, or ``-``.
+        opened: The same, from `rerank_async.bulk.lines.open_binary`; it stays its owner's to close.
+        each: Takes the file as it lies there, piece by piece.
 
     Raises:
         SourceError: The file cannot be read.
     """
     held: Rows | None = None
-    for number, content in _whole_lines(path):
+    for number, content in _whole_lines(path, opened, each):
         for rows in _groups(content, number):
             if held is not None and held.query == rows.query:  # it goes on behind a block, or a blank line
                 gap = b"\n" * (rows.line - held.line - held.content.count(b"\n"))
@@ -60,7 +67,9 @@ def read_groups(path: str) -> Iterator[Rows]:
         yield held
 
 
-def read_groups_once(path: str) -> Iterator[Rows]:
+def read_groups_once(
+    path: str, opened: BinaryIO | None = None, *, each: Callable[[bytes], object] | None = None
+) -> Iterator[Rows]:
     """As `read_groups`, of a run in which the rows of each query stand together.
 
     Raises:
@@ -68,7 +77,7 @@ def read_groups_once(path: str) -> Iterator[Rows]:
     """
     name = name_of(path)
     with contextlib.closing(IdSet()) as seen:
-        for rows in read_groups(path):
+        for rows in read_groups(path, opened, each=each):
             if not seen.add(rows.query):
                 words = f"{name}, line {rows.line}: query {rows.query.decode(errors='replace')} stands in two places"
                 if path != STANDARD_INPUT:
@@ -81,7 +90,12 @@ def read_groups_once(path: str) -> Iterator[Rows]:
 
 
 def read_run_items(
-    path: str, queries: Texts, corpus: Texts, depth: int | None, skip: Callable[[int], bool]
+    path: str,
+    queries: Texts,
+    corpus: Texts,
+    depth: int | None,
+    skip: Callable[[int, bytes], bool],
+    opened: BinaryIO | None = None,
 ) -> Iterator[Item | BadItem]:
     """The queries of a run with their texts.
 
@@ -93,15 +107,16 @@ def read_run_items(
         queries: The queries' texts.
         corpus: The documents' texts.
         depth: Only the best so many candidates of each query; None: all.
-        skip: Whether the query at a place, from 0, is not wanted, and so not looked up.
+        skip: Whether the query at a place, from 0, with an id as it stands there, is not wanted, and so not looked up.
+        opened: The run, from `rerank_async.bulk.lines.open_binary`; it stays its owner's to close.
 
     Raises:
         SourceError: The file cannot be read, or it is standard input and the rows of a query do not stand together.
     """
     name = name_of(path)
     # A file was looked at as a whole before.
-    for at, rows in enumerate(read_groups_once(path) if path == STANDARD_INPUT else read_groups(path)):
-        if skip(at):
+    for at, rows in enumerate(read_groups_once(path) if path == STANDARD_INPUT else read_groups(path, opened)):
+        if skip(at, rows.query):
             continue
         query_id = rows.query.decode(errors="replace")
         try:
@@ -159,11 +174,15 @@ def read_qrels(path: str) -> dict[str, dict[str, int]]:
     return found
 
 
-def _whole_lines(path: str) -> Iterator[tuple[int, bytes]]:
+def _whole_lines(
+    path: str, opened: BinaryIO | None, each: Callable[[bytes], object] | None
+) -> Iterator[tuple[int, bytes]]:
     """The file in pieces that end with a line, each with the number of its first line."""
     number, rest = 1, b""
-    with reading(path) as file:
+    with reading(path, opened) as file:
         while block := file.read(_BLOCK):
+            if each is not None:
+                each(block)
             content = rest + block
             if number == 1:
                 content = content.removeprefix(_BOM)

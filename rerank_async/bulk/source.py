@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from rerank_async.bulk.errors import SourceError
 from rerank_async.bulk.items import BadItem, Item, read_jsonl
-from rerank_async.bulk.lines import STANDARD_INPUT, is_stream, name_of, numbered_lines
+from rerank_async.bulk.lines import STANDARD_INPUT, has_changed, is_stream, name_of, numbered_lines, open_binary
 from rerank_async.bulk.lookup import open_texts
 from rerank_async.bulk.runs import read_groups_once, read_run_items
 from rerank_async.bulk.texts import Texts
@@ -26,7 +27,8 @@ class Survey(NamedTuple):
 
     Attributes:
         queries: How many there are, those that cannot be sent included; None: standard input, which is read once only.
-        digest: Of what it holds; None likewise.
+        digest: Of every byte of it, blank lines too, because lines have numbers; of a compressed file, of what is in it;
+            None likewise.
     """
 
     queries: int | None
@@ -72,6 +74,8 @@ class Source:
         self._corpus, self._queries = corpus, queries
         self._depth = depth
         self._texts: list[Texts] = []
+        self._file: BinaryIO | None = None
+        self._status: os.stat_result | None = None
         self._halted = threading.Event()
 
     @property
@@ -103,7 +107,7 @@ class Source:
         return sum(texts.built_seconds for texts in self._texts)
 
     def open(self) -> None:
-        """Opens corpus and queries; builds an index where that is needed.
+        """Opens all files, so that what they hold now is what is read; builds an index where that is needed.
 
         Raises:
             SourceError: A file cannot be used. So can none that is read once only, because a job reads its files twice.
@@ -114,6 +118,9 @@ class Source:
                 f"{self._main} is a pipe or a device, which can be read once only; give - and pipe it into standard "
                 "input, or write it into a file first"
             )
+        if not self.is_pipe and self._file is None:
+            self._file = open_binary(self._main)
+            self._status = os.fstat(self._file.fileno())
         if self._run and not self._texts:
             assert self._corpus is not None and self._queries is not None  # noqa: PT018, S101 - checked by __init__
             self._texts.append(open_texts(self._queries, check=self._check))
@@ -128,41 +135,64 @@ class Source:
         for texts in self._texts:
             texts.close()
         self._texts.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
-    def survey(self) -> Survey:
-        """Reads the main file once: how many queries it holds, and the digest of it.
+    def check_unchanged(self) -> None:
+        """Looks whether what was read up to now is what the files held when they were opened.
+
+        By size and time, which costs next to nothing: a digest would tell only at the end, when queries of another
+        content had been sent and kept. A file that was replaced by another of its name is read on as it was.
 
         Raises:
-            SourceError: It cannot be read, or the rows of a query do not stand together in a run.
+            SourceError: A file has changed.
+        """
+        changed = [texts.path for texts in self._texts if texts.changed]
+        if self._file is not None and self._status is not None:
+            changed += [self.name] * has_changed(self._status, os.fstat(self._file.fileno()))
+        if changed:
+            raise SourceError(
+                f"{changed[-1]} has changed since this job began to read it. What is finished belongs to what it held "
+                "then: put that back and go on with --resume, or begin anew with --overwrite"
+            )
+
+    def survey(self) -> Survey:
+        """Reads the main file once: how many queries it holds, and the digest of it; after `open`.
+
+        Raises:
+            SourceError: It cannot be read or has changed meanwhile, or the rows of a query do not stand together in a run.
         """
         if self.is_pipe:
             return Survey(None, None)
         digest = hashlib.sha256()
-        if self._run:
-            return Survey(self._count_run(digest), digest.hexdigest())
+        found = (
+            read_groups_once(self._main, self._from_start(), each=digest.update)
+            if self._run
+            else numbered_lines(self._main, self._from_start(), each=digest.update)
+        )
         count = 0
-        for _, line in numbered_lines(self._main):
-            digest.update(line)
-            digest.update(b"\n")
+        for _ in found:
             count += 1
             if not count & 63:
                 self._check()
+        self.check_unchanged()
         return Survey(count, digest.hexdigest())
 
-    def items(self, skip: Callable[[int], bool]) -> Iterator[Item | BadItem]:
+    def items(self, skip: Callable[[int, bytes], bool]) -> Iterator[Item | BadItem]:
         """The queries, in the source's order; after `open`.
 
         Args:
-            skip: Whether the query at a place, from 0, is not wanted. Of a run, which holds no id twice, it is left
-                out; JSON Lines give it all the same, because their ids must be seen.
+            skip: Whether the query at a place, from 0, with an id as it stands there, is not wanted. Of a run, which
+                holds no id twice, it is left out; JSON Lines give it all the same, because their ids must be seen.
 
         Raises:
             SourceError: The main file cannot be read any further, or the rows of a query do not stand together in a run.
         """
         if self._run:
             queries, corpus = self._texts
-            return read_run_items(self._main, queries, corpus, self._depth, skip)
-        return read_jsonl(self._main, self._depth)
+            return read_run_items(self._main, queries, corpus, self._depth, skip, self._from_start())
+        return read_jsonl(self._main, self._depth, self._from_start())
 
     def identity(self, survey: Survey) -> dict[str, Any]:
         """What of it belongs to the job's identity; after `open`."""
@@ -172,14 +202,11 @@ class Source:
             facts[name] = {"name": Path(texts.path).name, "sha256": texts.digest}
         return facts
 
+    def _from_start(self) -> BinaryIO | None:
+        if self._file is not None:
+            self._file.seek(0)
+        return self._file
+
     def _check(self) -> None:
         if self._halted.is_set():
             raise HaltedError
-
-    def _count_run(self, digest: Any) -> int:
-        count = 0
-        for rows in read_groups_once(self._main):
-            self._check()
-            digest.update(rows.content)
-            count += 1
-        return count

@@ -35,6 +35,11 @@ class Texts(ABC):
             LackingError: There is none for one of them; the first such id is the message.
         """
 
+    @property
+    def changed(self) -> bool:
+        """Whether the file has changed since it was opened; False where it is not read any more."""
+        return False
+
     def close(self) -> None:  # noqa: B027 - most hold nothing open
         """Closes what is open. Harmless when repeated."""
 

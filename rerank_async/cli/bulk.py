@@ -24,7 +24,7 @@ from rerank_async.values.options import LimitOptions
 from rerank_async.values.parameters import RerankParameters, ReturnOptions, as_parameters
 
 if TYPE_CHECKING:
-    from rerank_async.bulk import BulkJob, BulkPlan, JobStoppedError, Summary
+    from rerank_async.bulk import BulkError, BulkJob, BulkPlan, Summary
     from rerank_async.client import AsyncRerank
 
 _SERVICE_MODEL = RerankModels.MS_MARCO_MINILM_L_12_V2.value
@@ -144,7 +144,12 @@ def bulk(**options: Any) -> None:
             raise
         leave_pipe()  # whoever reads standard output has seen enough
         return
-    _show_summary(summary, wish)
+    from rerank_async.bulk import JobStoppedError
+
+    if stopped is None or isinstance(stopped, JobStoppedError):
+        _show_summary(summary, wish)
+    else:  # the error itself says how to go on
+        write_json(summary.to_dict())
     if stopped is not None:
         raise stopped
     if interrupted:
@@ -226,9 +231,13 @@ async def _planned(wish: Wish) -> BulkPlan:
         return await plan_file(client, wish.source, **wish.files)
 
 
-async def _ranked(wish: Wish) -> tuple[Summary, bool, JobStoppedError | None]:
-    """What was done, whether somebody stopped the job, and why the service did."""
-    from rerank_async.bulk import JobStoppedError, rerank_file
+async def _ranked(wish: Wish) -> tuple[Summary, bool, BulkError | None]:
+    """What was done, whether somebody stopped the job, and what else did.
+
+    Raises:
+        BulkError: It was not the service, and no summary is wanted, or there is none.
+    """
+    from rerank_async.bulk import BulkError, JobStoppedError, rerank_file
     from rerank_async.cli.bulk_view import BulkView
 
     with BulkView(tell_all=wish.output == "-") as view:
@@ -241,7 +250,9 @@ async def _ranked(wish: Wish) -> tuple[Summary, bool, JobStoppedError | None]:
             interrupted = _heed_signals(job, view, wish)
             try:
                 await job
-            except JobStoppedError as exc:
+            except BulkError as exc:
+                if not isinstance(exc, JobStoppedError) and not (wish.as_json and view.began):
+                    raise
                 return job.summary, bool(interrupted), exc
     return job.summary, bool(interrupted), None
 
@@ -291,7 +302,9 @@ def _way_on(wish: Wish) -> str:
     if wish.output == "-":
         return "-o - keeps nothing to resume"
     if wish.reads_pipe:
-        journal = Path(f"{wish.output}.journal")
+        from rerank_async.bulk.files import JobFiles
+
+        journal = JobFiles.of(wish.output, appended=False).journal
         return (
             f"what is finished is in {journal if journal.exists() else wish.output}, but standard input cannot be "
             "resumed: begin anew with --overwrite, or put the input into a file first, which can"

@@ -74,6 +74,11 @@ class BulkView:
         """What is being done now."""
         self._phase = what
 
+    @property
+    def began(self) -> bool:
+        """Whether the job had begun: before, there is nothing to sum up."""
+        return bool(self._points)
+
     def __call__(self, event: BulkEvent | Event) -> None:
         """Takes an event of the job or of its client."""
         kind = type(event)

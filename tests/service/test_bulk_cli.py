@@ -155,6 +155,33 @@ async def test_what_fails_is_listed_with_its_line_and_the_rest_is_ranked(server,
     assert "2 of 10 queries done, 8 failed (10 of these before this start)" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("ids", "line", "told"),
+    [
+        (["a", 3, None], 3, True),
+        (["a", None, 2], 3, True),
+        ([1, 1], 2, True),
+        (["3", "b", None, "3"], 4, False),
+        ([5, 5], 2, False),
+    ],
+    ids=["own number", "number of another", "both are ids", "text", "no line's number"],
+)
+async def test_an_id_that_stands_twice_is_explained_where_it_may_be_a_lines_number(
+    server, tmp_path, out, ids, line, told
+):
+    values = [{"id": name, "query": "market", "inputs": ["a"]} for name in ids]
+    for value in values:
+        if value["id"] is None:
+            del value["id"]
+    ran = await bulk(write_jsonl(tmp_path / "q.jsonl", values), "-o", out, server=server)
+    assert ran.code == Exit.SOME_FAILED
+    (failed,) = lines(out.with_name("ranked.jsonl.failed.jsonl"))
+    words = f"line {line}: the id {ids[line - 1] or line!r} stands in an earlier line too"
+    hint = "; where a line has no id, its number is its id, so give each line one" if told else ""
+    assert (failed["line"], failed["code"]) == (line, "duplicate_id")
+    assert failed["message"].endswith(words + hint)
+
+
 async def test_what_fails_is_named_on_standard_error_where_no_file_lists_it(server, tmp_path):
     empty = [{"id": f"e{number}", "query": "", "inputs": ["a"]} for number in range(30)]
     ran = await bulk(write_jsonl(tmp_path / "q.jsonl", empty), "-o", "-", server=server)
@@ -259,12 +286,12 @@ async def test_wrong_usage_is_one_sentence(server, tmp_path, monkeypatch, args, 
 
 async def test_an_output_that_exists_is_left_alone(server, source, out):
     out.write_bytes(b"mine\n")
-    ran = await bulk(source, "-o", out, server=server)
-    assert ran.code == Exit.USAGE
-    assert "--resume goes on with it, --overwrite begins anew" in one_sentence(ran)
-    ran = await bulk(source, "-o", out, "--resume", server=server)
-    assert ran.code == Exit.USAGE
-    assert "no ranked.jsonl.job.json that says of which job it is" in one_sentence(ran)
+    for options in ((), ("--resume",)):
+        ran = await bulk(source, "-o", out, *options, server=server)
+        assert ran.code == Exit.USAGE
+        assert "no ranked.jsonl.job.json that says of which job it is" in one_sentence(ran)
+        assert "choose another output, or begin anew with --overwrite" in one_sentence(ran)
+        assert "--resume" not in one_sentence(ran)
     assert out.read_bytes() == b"mine\n"
     assert (await bulk(source, "-o", out, "--overwrite", server=server)).code == 0
     assert len(lines(out)) == 12

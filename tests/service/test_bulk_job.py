@@ -9,7 +9,7 @@ import os
 import pytest
 from support import codecs
 from support.bulk_jobs import by_id, lines, queries, ranked, write_jsonl
-from support.clients import client_for, client_tasks
+from support.clients import client_for, client_tasks, until
 from support.clock import FakeClock
 from support.services import honest, refusal, service
 
@@ -81,6 +81,38 @@ async def test_left_early_it_can_be_resumed(server, source, out):
     assert summary.resumed >= 1
     assert server.counts.rerank <= 20 + 2
     assert by_id(lines(out)) == {value["id"]: ranked(value) for value in queries(20)}
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_it_tells_what_was_finished_or_had_failed_before_it_began(server, source, out, ordered):
+    source.write_bytes(b"nonsense\n" * ordered + source.read_bytes())
+    async with client_for(server) as client:
+        async with rerank_file(client, source, out, ordered=ordered, max_in_flight=2) as job:
+            async for done in job:
+                if done.error is None:
+                    break
+        assert job.summary.resumed == 0
+        before = job.summary.done + ordered
+        summary = await rerank_file(client, source, out, ordered=ordered, resume=True)
+        assert (summary.resumed, summary.done, summary.failed) == (before, 20, ordered)
+        summary = await rerank_file(client, source, out, ordered=ordered, resume=True)
+        assert summary.resumed == 20 + ordered, "of a finished job, all"
+        source.write_bytes(source.read_bytes().removeprefix(b"nonsense\n"))
+        await rerank_file(client, source, out, ordered=ordered, overwrite=True)
+        assert (await rerank_file(client, source, out, ordered=ordered, resume=True)).resumed == 20
+
+
+async def test_stopped_before_its_first_query_it_tells_so_too(server, source, out):
+    async with client_for(server) as client:
+        await rerank_file(client, source, out)
+
+        def watch(event):
+            if isinstance(event, Started):
+                job.stop()
+
+        job = rerank_file(client, source, out, resume=True, observer=watch)
+        summary = await job
+    assert (summary.resumed, summary.done, summary.complete) == (20, 20, False)
 
 
 async def test_stopped_it_returns_what_it_did(server, source, out):
@@ -482,3 +514,31 @@ async def test_a_job_that_was_just_broken_off_waits_until_a_window_of_the_limit_
         clock._timers[0][2].run()
         assert (await running).complete
         assert server.counts.rerank > sent
+
+
+@pytest.mark.parametrize("how", ["stopped", "left", "cancelled"])
+async def test_a_job_that_waits_for_the_limit_ends_at_once(server, source, out, how):
+    clock = FakeClock()
+    async with client_for(server, limits=LimitOptions(requests_per_second=10.0, burst=10_000)) as client:
+        async with rerank_file(client, source, out, max_in_flight=2) as job:
+            async for _ in job:
+                break
+        sent = server.counts.rerank
+        job = rerank_file(client, source, out, resume=True)
+        job._clock = clock
+        async with asyncio.timeout(10):
+            if how == "left":
+                async with job:
+                    await until(lambda: clock.pending)
+            else:
+                running = asyncio.create_task(_awaited(job))
+                await until(lambda: clock.pending)
+                if how == "stopped":
+                    job.stop()
+                    assert not (await running).complete
+                else:
+                    running.cancel()
+                    with pytest.raises(asyncio.CancelledError):
+                        await running
+        assert (clock.pending, client_tasks(), server.counts.rerank) == ([], [], sent)
+        assert not job.summary.complete

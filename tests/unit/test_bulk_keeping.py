@@ -1,5 +1,6 @@
 """What a job leaves: journal, output, identity; bytes and places, without a loop or a socket."""
 
+import fcntl
 import gzip
 import json
 
@@ -13,7 +14,7 @@ from rerank_async.bulk.files import JobFiles, replace_file
 from rerank_async.bulk.identity import check_same, read_identity, write_identity
 from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import Item
-from rerank_async.bulk.journal import Journal, read_back
+from rerank_async.bulk.journal import Journal, check_unlocked, read_back
 from rerank_async.bulk.results import JsonResults, RunResults, assemble, done_id, places_of
 from rerank_async.values.response import RerankResult
 
@@ -56,6 +57,33 @@ def test_two_writers_of_one_journal_are_one_too_many(tmp_path):
     with pytest.raises(JobError, match="another process writes"):
         Journal(tmp_path / "j")
     first.close()
+    Journal(tmp_path / "j").close()
+
+
+def test_a_journal_that_another_process_removed_at_its_end_is_made_anew(tmp_path, monkeypatch):
+    path = tmp_path / "j"
+    flock = fcntl.flock
+
+    def ending(file, how):
+        if removed:
+            removed.pop().unlink()  # it was opened, and is not yet locked
+        flock(file, how)
+
+    removed = [path]
+    monkeypatch.setattr(fcntl, "flock", ending)
+    journal = Journal(path)
+    journal.append(b"{}\n")
+    journal.close()
+    assert path.read_bytes() == b"{}\n"
+
+
+def test_only_the_journal_of_another_process_is_one(tmp_path):
+    check_unlocked(tmp_path / "absent")
+    journal = Journal(tmp_path / "j")
+    with pytest.raises(JobError, match=f"another process writes {tmp_path / 'j'};"):
+        check_unlocked(tmp_path / "j")
+    journal.close()
+    check_unlocked(tmp_path / "j")
     Journal(tmp_path / "j").close()
 
 
@@ -177,11 +205,11 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 
 
 def test_a_compressed_file_holds_neither_time_nor_name(tmp_path):
-    for name in ("a.gz", "b.gz"):
-        with replace_file(tmp_path / name) as file:
+    for name in ("a", "b"):
+        with replace_file(tmp_path / name, compressed=True) as file:
             file.write(b"x" * 1000)
-    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
-    assert gzip.decompress((tmp_path / "a.gz").read_bytes()) == b"x" * 1000
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert gzip.decompress((tmp_path / "a").read_bytes()) == b"x" * 1000
 
 
 def test_an_empty_journal_does_not_count_as_there(tmp_path):
@@ -226,7 +254,7 @@ def test_an_identity_comes_back_as_it_was_written(tmp_path):
     assert read_identity(tmp_path / "job") is None
     write_identity(tmp_path / "job", FACTS, finished=True)
     found = read_identity(tmp_path / "job")
-    assert found == {"format": 1, "finished": True, **FACTS}
+    assert found == {"format": 2, "finished": True, **FACTS}
     check_same(tmp_path / "job", found, FACTS)
     check_same(tmp_path / "job", found, FACTS | {"source": {"name": "renamed", "sha256": "00"}})
 
@@ -247,8 +275,7 @@ def test_each_difference_is_named(tmp_path, change, words):
         check_same(tmp_path / "job", FACTS, FACTS | change)
 
 
-def test_a_file_that_does_not_say_the_order_of_its_output_goes_with_either(tmp_path):
-    check_same(tmp_path / "job", FACTS, FACTS | {"order": "source"})
+def test_the_other_order_is_named_as_the_difference(tmp_path):
     with pytest.raises(JobError, match='the order of the output was "completion", now it is "source"'):
         check_same(tmp_path / "job", FACTS | {"order": "completion"}, FACTS | {"order": "source"})
 
@@ -259,7 +286,7 @@ def test_a_job_that_read_standard_input_is_not_taken_for_a_file_that_changed(tmp
         check_same(tmp_path / "job", piped, FACTS)
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"format": 2}', b"\xff"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"format": 1}', b'{"format": 3}', b"\xff"])
 def test_a_file_that_is_no_identity_is_refused(tmp_path, content):
     (tmp_path / "job").write_bytes(content)
     with pytest.raises(JobError, match="--overwrite"):

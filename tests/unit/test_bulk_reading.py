@@ -175,7 +175,7 @@ class AnyText(dict):
         return [f"text of {each}" for each in wanted]
 
 
-def items(folder, content, depth=None, skip=lambda at: False):
+def items(folder, content, depth=None, skip=lambda at, query: False):
     return list(read_run_items(file(folder, content, "r.run"), AnyText(), AnyText(), depth, skip))
 
 
@@ -198,7 +198,10 @@ def test_blank_lines_and_other_white_space_are_no_matter(tmp_path):
 
 def test_what_is_done_is_passed_over(tmp_path):
     content = rows(("q1", [("a", 1)]), ("q2", [("a", 1)]), ("q3", [("a", 1)]))
-    assert [(item.at, item.id) for item in items(tmp_path, content, skip=lambda at: at == 1)] == [(0, "q1"), (2, "q3")]
+    assert [(item.at, item.id) for item in items(tmp_path, content, skip=lambda at, query: query == b"q2")] == [
+        (0, "q1"),
+        (2, "q3"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -279,5 +282,5 @@ def test_a_score_is_what_python_reads_as_a_number(tmp_path, name, read_scores):
 def test_a_run_looks_its_texts_up(tmp_path):
     corpus = open_texts(file(tmp_path, b"a\ttext of a\n", "c.tsv"))
     queries = open_texts(file(tmp_path, b'{"_id": "q", "text": "why"}\n', "q.jsonl"))
-    (found,) = read_run_items(file(tmp_path, rows(("q", [("a", 1)]))), queries, corpus, None, lambda at: False)
+    (found,) = read_run_items(file(tmp_path, rows(("q", [("a", 1)]))), queries, corpus, None, lambda at, query: False)
     assert (found.query, found.inputs) == ("why", ["text of a"])

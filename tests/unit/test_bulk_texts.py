@@ -253,3 +253,29 @@ def test_a_pipe_cannot_be_looked_up_in_and_is_not_waited_for(tmp_path):
 def test_what_cannot_be_looked_up_in(path, words):
     with pytest.raises(SourceError, match=words):
         open_texts(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "in_memory", "module"),
+    [("c.tsv", 10**9, "texts"), ("c.tsv", 0, "index"), ("c.tsv.gz", 0, "copied")],
+    ids=["in memory", "on the disk", "copied"],
+)
+def test_a_file_that_is_written_while_it_is_read_is_refused_and_leaves_no_index(
+    tmp_path, monkeypatch, name, in_memory, module
+):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"a\tone\n") if name.endswith(".gz") else b"a\tone\n")
+    with monkeypatch.context() as patch:
+
+        def changing(_):
+            with path.open("ab") as file:
+                file.write(gzip.compress(b"b\ttwo\n") if name.endswith(".gz") else b"b\ttwo\n")
+            return "00"
+
+        patch.setattr(f"rerank_async.bulk.{module}.digest_of", changing)
+        with pytest.raises(SourceError, match=rf"{name} has changed while it was read; give the same command again"):
+            open_texts(str(path), in_memory=in_memory)
+    assert list(tmp_path.iterdir()) == [path]
+    texts = open_texts(str(path), in_memory=in_memory)
+    assert texts.fetch(["b", "a"]) == ["two", "one"]
+    texts.close()
