@@ -31,7 +31,8 @@ def open_texts(path: str, *, in_memory: int = IN_MEMORY, check: Callable[[], obj
 
     The index of a large file lies beside it as ``NAME.rerank-index``, and is used again as long as the file keeps its
     size and time. Where that folder cannot be written, it has its place among the temporary files, without a name, until
-    `Texts.close`. What a process that was killed while it built an index has left is removed.
+    `Texts.close`; where its name cannot be had, because a folder or a file of somebody else has it, it stays without one
+    in the file's folder. What a process that was killed while it built an index has left is removed.
 
     Args:
         path: JSON Lines with ``_id`` (or ``id``), ``text`` and perhaps ``title``, which then stands before the text;
@@ -71,9 +72,8 @@ def open_texts(path: str, *, in_memory: int = IN_MEMORY, check: Callable[[], obj
     started = time.perf_counter()
     with _temporary(folder, beside.name) as made:
         build(path, made, stamp, check)
-        if keep:
-            made.replace(beside)
-        return kind(path, beside if keep else made, built_seconds=time.perf_counter() - started)
+        kept = keep and _renamed(made, beside)
+        return kind(path, beside if kept else made, built_seconds=time.perf_counter() - started)
 
 
 @contextlib.contextmanager
@@ -92,6 +92,15 @@ def _temporary(folder: Path, name: str) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             made.unlink(missing_ok=True)
         os.close(lock)
+
+
+def _renamed(made: Path, beside: Path) -> bool:
+    """Gives an index its name; whether that is to be had."""
+    try:
+        made.replace(beside)
+    except OSError:  # a folder has it, or somebody else's file where only its owner may replace it, such as in /tmp
+        return False
+    return True
 
 
 def _remove_abandoned(folder: Path, name: str) -> None:

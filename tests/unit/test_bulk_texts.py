@@ -146,6 +146,27 @@ def test_beside_a_folder_that_is_not_writable_the_index_is_temporary(tmp_path, k
 
 
 @pytest.mark.parametrize("kind", ["disk", "compressed"])
+@pytest.mark.parametrize("cause", ["a folder", "somebody else's file"])
+def test_an_index_whose_name_cannot_be_had_serves_its_job_without_one(tmp_path, kind, cause, monkeypatch):
+    beside = tmp_path / f"corpus{'.gz' if kind == 'compressed' else ''}{SUFFIX}"
+    if cause == "a folder":
+        beside.mkdir()
+    else:
+        beside.write_bytes(b"an index of before")
+
+        def replace(source, target):  # as in a sticky folder, where only its owner may replace a file
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "replace", replace)
+    texts = opened(tmp_path, b"a\tx\n", kind)
+    assert texts.built_seconds > 0
+    assert texts.fetch(["a"]) == ["x"]
+    texts.close()
+    assert sorted(tmp_path.iterdir()) == sorted([Path(texts.path), beside])
+    assert beside.is_dir() or beside.read_bytes() == b"an index of before"
+
+
+@pytest.mark.parametrize("kind", ["disk", "compressed"])
 @pytest.mark.parametrize("current", [False, True])
 def test_what_was_left_by_who_was_killed_while_he_built_an_index_is_removed(tmp_path, kind, current):
     name = f"corpus{'.gz' if kind == 'compressed' else ''}{SUFFIX}"
