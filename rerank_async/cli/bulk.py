@@ -16,6 +16,7 @@ import click
 
 from rerank_async.cli.connection import Target, access
 from rerank_async.cli.exits import TABLE, Exit, InputError, note
+from rerank_async.cli.named import NAME
 from rerank_async.cli.output import leave_pipe, write_json
 from rerank_async.cli.wording import for_commands
 from rerank_async.values.contract import DEFAULT_RATE
@@ -67,19 +68,27 @@ def _params(_: click.Context, __: click.Parameter, value: str | None) -> dict[st
 
 
 @click.command(epilog=TABLE)
-@click.argument("source", required=False)
-@click.option("-o", "--output", metavar="OUT", help="What to write; - for standard output, which keeps no journal.")
-@click.option("--run", metavar="RUN", help="A TREC run instead of SOURCE; needs --corpus and --queries.")
-@click.option("--corpus", metavar="C", help="Its documents: JSON Lines as BEIR has them, or lines of id, tab, text.")
-@click.option("--queries", metavar="Q", help="Its queries, likewise.")
+@click.argument("source", type=NAME, required=False)
+@click.option(
+    "-o", "--output", type=NAME, metavar="OUT", help="What to write; - for standard output, which keeps no journal."
+)
+@click.option("--run", type=NAME, metavar="RUN", help="A TREC run instead of SOURCE; needs --corpus and --queries.")
+@click.option(
+    "--corpus", type=NAME, metavar="C", help="Its documents: JSON Lines as BEIR has them, or lines of id, tab, text."
+)
+@click.option("--queries", type=NAME, metavar="Q", help="Its queries, likewise.")
 @click.option("--depth", type=click.IntRange(min=1), metavar="N", help="Only the first N candidates.  [default: all]")
 @click.option("--top-n", type=click.IntRange(min=1), metavar="N", help="Only the N best results.  [default: all]")
 @click.option("--truncate", type=click.IntRange(min=1), metavar="N", help="Cut each text to N tokens.")
 @click.option("--params", metavar="JSON", callback=_params, help="Parameters of the requests, as a JSON object.")
-@click.option("--model", metavar="ID", help=f"The model.  [default: {_SERVICE_MODEL}; with --local: {_LOCAL_MODEL}]")
-@click.option("--url", help="The service's address.  [default: WATSONX_URL]")
-@click.option("--project-id", metavar="ID", help="The project.  [default: WATSONX_PROJECT_ID]")
-@click.option("--space-id", metavar="ID", help="The space, instead of a project.  [default: WATSONX_SPACE_ID]")
+@click.option(
+    "--model", type=NAME, metavar="ID", help=f"The model.  [default: {_SERVICE_MODEL}; with --local: {_LOCAL_MODEL}]"
+)
+@click.option("--url", type=NAME, help="The service's address.  [default: WATSONX_URL]")
+@click.option("--project-id", type=NAME, metavar="ID", help="The project.  [default: WATSONX_PROJECT_ID]")
+@click.option(
+    "--space-id", type=NAME, metavar="ID", help="The space, instead of a project.  [default: WATSONX_SPACE_ID]"
+)
 @click.option("--local", is_flag=True, help="Rank on this machine: starts a local server for the job, needs no key.")
 @click.option(
     "--requests-per-second",
@@ -106,7 +115,9 @@ def _params(_: click.Context, __: click.Parameter, value: str | None) -> dict[st
 @click.option("--retry-failed", is_flag=True, help="Go on, and take up again what failed.")
 @click.option("--overwrite", is_flag=True, help="Begin anew, whatever is there.")
 @click.option("--ordered", is_flag=True, help="Write JSON Lines in the order of SOURCE, at the end.")
-@click.option("--tag", metavar="WORD", help="The last column of a run that is written.  [default: rerank_async]")
+@click.option(
+    "--tag", type=NAME, metavar="WORD", help="The last column of a run that is written.  [default: rerank_async]"
+)
 @click.option(
     "--max-outage",
     type=click.FloatRange(min=0),

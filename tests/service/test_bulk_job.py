@@ -161,6 +161,9 @@ async def test_a_job_runs_once(server, source, out):
         ({"source": None, "run": "r", "corpus": "c", "queries": "q", "tag": "two words"}, "tag"),
         ({"source": None, "run": "r", "corpus": "c", "queries": "q", "tag": ""}, "tag"),
         ({"tag": "mine"}, "tag"),
+        ({"output": ""}, "output"),
+        ({"source": ""}, "source"),
+        ({"source": None, "run": "r", "corpus": "", "queries": "q"}, "corpus"),
     ],
     ids=lambda value: str(value) if isinstance(value, str) else None,
 )
