@@ -139,11 +139,15 @@ def evaluate(
 def read_results(path: str) -> Run:
     """Scores by query and document, of a TREC run or of JSON Lines that ``rerank_file`` wrote; ``-``: standard input.
 
+    An empty file is a run in which nothing was found, as a job leaves it where every query failed.
+
     Raises:
         SourceError: It cannot be read, or is neither.
     """
     lines = numbered_lines(path)
-    first = next(lines, (0, b""))  # read once: a pipe gives no line twice
+    first = next(lines, None)  # read once: a pipe gives no line twice
+    if first is None:
+        return {}
     lines = chain([first], lines)
     if not first[1].lstrip().startswith(b"{"):
         return read_scores(name_of(path), lines)
