@@ -35,7 +35,8 @@ def write_identity(path: Path, facts: dict[str, Any], *, finished: bool) -> None
     """
     body = {"format": FORMAT, "finished": finished, **facts}
     with replace_file(path) as file:
-        file.write(json.dumps(body, ensure_ascii=False, indent=2).encode() + b"\n")
+        # A file's name need not be UTF-8; its odd bytes are half of surrogate pairs, and come back from their escapes.
+        file.write(json.dumps(body, ensure_ascii=False, indent=2).encode(errors="backslashreplace") + b"\n")
 
 
 def read_identity(path: Path) -> dict[str, Any] | None:

@@ -178,6 +178,11 @@ def _results(source: Source, output: str, tag: str | None) -> Results:
     tag = _TAG if tag is None else tag
     if not tag or any(map(str.isspace, tag)):
         raise InvalidArgumentError(f"tag must be one word, not {tag!r}", argument="tag")
+    try:
+        tag.encode()
+    except UnicodeEncodeError:
+        words = f"tag must be UTF-8, which {tag!r} is not"
+        raise InvalidArgumentError(words, argument="tag") from None
     return RunResults(tag)
 
 

@@ -29,9 +29,14 @@ class Column:
 
 
 def write_json(body: Any) -> None:
-    """Writes a JSON value, indented, as UTF-8 whatever the terminal's encoding: that is what JSON is."""
+    """Writes a JSON value, indented, as UTF-8 whatever the terminal's encoding: that is what JSON is.
+
+    The bytes of a file's name that are not UTF-8 become escapes of half of a surrogate pair, as Python has them.
+    """
     with _quiet_when_closed():
-        sys.stdout.buffer.write(json.dumps(body, ensure_ascii=False, indent=2).encode() + b"\n")
+        sys.stdout.buffer.write(
+            json.dumps(body, ensure_ascii=False, indent=2).encode(errors="backslashreplace") + b"\n"
+        )
         sys.stdout.buffer.flush()
 
 
@@ -39,7 +44,7 @@ def write_rows(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None
     """Writes rows: a table if standard output is a terminal, else one line each, separated by tabs, without heading.
 
     Control characters inside a cell, tabs and line breaks among them, become spaces: a line stays a line, and no text
-    can steer the terminal.
+    can steer the terminal. Bytes of a file's name that are not UTF-8 become escapes.
     """
     cleaned = [[_printable(cell) for cell in row] for row in rows]
     with _quiet_when_closed():
@@ -63,7 +68,7 @@ def _write_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> No
     table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=any(column.last for column in columns))
     for column in columns:
         table.add_column(
-            column.title,
+            Text(_printable(column.title)),
             justify="right" if column.number else "left",
             no_wrap=column.number or column.last,
             overflow="ellipsis" if column.last else "fold",
@@ -77,7 +82,8 @@ def _write_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> No
 def _printable(text: str) -> str:
     if text.isprintable():
         return text
-    return "".join(" " if unicodedata.category(char) in {"Cc", "Zl", "Zp"} else char for char in text)
+    spaced = "".join(" " if unicodedata.category(char) in {"Cc", "Zl", "Zp"} else char for char in text)
+    return spaced.encode(errors="backslashreplace").decode()
 
 
 @contextlib.contextmanager
