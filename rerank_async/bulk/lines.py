@@ -55,9 +55,11 @@ def open_binary(path: str) -> BinaryIO:
     """Opens a file for reading, decompressed.
 
     Raises:
-        SourceError: There is no such file, or it cannot be read.
+        SourceError: There is no such file, or it cannot be read; standard input may be closed.
     """
     if path == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise SourceError("standard input is closed, so there is nothing to read; name a file, or give it an input")
         return sys.stdin.buffer
     try:
         return cast("BinaryIO", gzip.open(path, "rb")) if is_gzip(path) else Path(path).open("rb")

@@ -17,7 +17,8 @@ import click
 from rerank_async.cli.connection import Target, access
 from rerank_async.cli.exits import TABLE, Exit, InputError, note
 from rerank_async.cli.named import NAME
-from rerank_async.cli.output import leave_pipe, write_json
+from rerank_async.cli.output import write_json, write_text
+from rerank_async.cli.streams import leave_output, standard_output
 from rerank_async.cli.wording import for_commands
 from rerank_async.values.contract import DEFAULT_RATE
 from rerank_async.values.models import RerankModels
@@ -153,7 +154,7 @@ def bulk(**options: Any) -> None:
     except OSError as exc:
         if not isinstance(exc.__cause__, BrokenPipeError):
             raise
-        leave_pipe()  # whoever reads standard output has seen enough
+        leave_output()  # whoever reads standard output has seen enough
         return
     _show_summary(summary, wish)
     if stopped is not None:
@@ -179,6 +180,8 @@ def _wish(options: dict[str, Any]) -> Wish:
         raise InputError("--overwrite begins anew, so there is nothing to resume; leave one of them out")
     if options["dry_run"] and (options["resume"] or options["retry_failed"] or options["overwrite"]):
         raise InputError("--dry-run plans the whole of the source; leave --resume, --retry-failed, --overwrite out")
+    if output == "-" or options["as_json"] or options["dry_run"]:
+        standard_output()  # where it is closed, now is the time to say so, and not when the job is done
     local = options["local"]
     rate = options["requests_per_second"]
     return Wish(
@@ -291,9 +294,9 @@ def _show_plan(plan: BulkPlan, wish: Wish) -> None:
         return
     rate = wish.requests_per_second
     at = "without a limit" if rate == math.inf else f"at {rate:g} requests/s"
-    click.echo(
+    write_text(
         f"{plan.queries} queries, {plan.inputs} inputs ({plan.unique} to send), {plan.requests} requests, "
-        f"{plan.body_bytes / 1e6:.1f} MB; {length(plan.seconds)} {at}, beside the service's own time; nothing was sent"
+        f"{plan.body_bytes / 1e6:.1f} MB; {length(plan.seconds)} {at}, beside the service's own time; nothing was sent\n"
     )
 
 
@@ -314,8 +317,6 @@ def _way_on(wish: Wish) -> str:
 def _show_summary(summary: Summary, wish: Wish) -> None:
     from rerank_async.cli.bulk_view import length
 
-    if wish.as_json:
-        write_json(summary.to_dict())
     of = "" if summary.queries is None else f" of {summary.queries}"
     before = f" ({summary.resumed} of these before this start)" if summary.resumed else ""
     note(
@@ -334,3 +335,5 @@ def _show_summary(summary: Summary, wish: Wish) -> None:
         note(f"stopped: {_way_on(wish)}")
     elif wish.output != "-":
         note(f"written: {Path(summary.output)}")
+    if wish.as_json:
+        write_json(summary.to_dict())
