@@ -139,17 +139,17 @@ def read_scores(name: str, lines: Iterable[tuple[int, bytes]]) -> dict[str, dict
 def read_qrels(path: str) -> dict[str, dict[str, int]]:
     """Judgements by query and document: TREC's ``qid 0 docid grade``, or BEIR's ``query-id corpus-id score``.
 
-    BEIR's file has a line of headings, which is passed over.
+    BEIR's file begins with a line of headings, which is passed over.
 
     Raises:
         SourceError: It cannot be read, or a line is neither.
     """
     found: dict[str, dict[str, int]] = {}
     name = name_of(path)
-    for number, line in numbered_lines(path):
+    for place, (number, line) in enumerate(numbered_lines(path)):
         try:
             fields = decoded(line).split()
-            if number == 1 and len(fields) == 3 and fields[0] == "query-id":
+            if place == 0 and len(fields) == 3 and fields[0] == "query-id":
                 continue
             query, document, grade = (fields[0], fields[2], fields[3]) if len(fields) == 4 else fields
             found.setdefault(query, {})[document] = int(grade)

@@ -229,8 +229,13 @@ def test_a_bad_row_fails_its_query_and_no_other(tmp_path, row, words):
 
 @pytest.mark.parametrize(
     "content",
-    [b"query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\n", b"q1 0 d1 2\nq1 0 d2 0\n", b"q1\td1\t2\nq1\td2\t0\n"],
-    ids=["BEIR", "TREC", "BEIR without headings"],
+    [
+        b"query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\n",
+        b"\n \nquery-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\n",
+        b"q1 0 d1 2\nq1 0 d2 0\n",
+        b"q1\td1\t2\nq1\td2\t0\n",
+    ],
+    ids=["BEIR", "BEIR behind a blank line", "TREC", "BEIR without headings"],
 )
 def test_judgements_of_either_form(tmp_path, content):
     assert read_qrels(file(tmp_path, content)) == {"q1": {"d1": 2, "d2": 0}}
