@@ -12,7 +12,7 @@ from support import codecs
 
 from rerank_async.bulk.errors import SourceError
 from rerank_async.bulk.items import BadItem, Item, read_jsonl
-from rerank_async.bulk.lines import numbered_lines
+from rerank_async.bulk.lines import loads, numbered_lines
 from rerank_async.bulk.lookup import open_texts
 from rerank_async.bulk.runs import _columns, read_groups, read_qrels, read_run_items, read_scores
 
@@ -118,8 +118,10 @@ def test_a_bad_line_is_an_item_that_says_what_and_where(tmp_path, value, words):
         rb'{"id": 1, "query": "q", "inputs": [], "more": {"\ud800": 1}}',
         rb'{"id": 1, "query": "q", "inputs": [], "more": NaN}',
         rb'{"id": 1, "query": "q", "inputs": [], "more": -Infinity}',
+        rb'{"id": 1, "query": "q", "inputs": [], "more": 1e999}',
+        rb'{"id": 1, "query": "q", "inputs": [], "more": -' + b"9" * 400 + b"}",
     ],
-    ids=["id", "query", "text", "name", "ignored", "nan", "infinity"],
+    ids=["id", "query", "text", "name", "ignored", "nan", "infinity", "too large", "too long"],
 )
 def test_what_only_the_standard_library_reads_is_a_bad_line_under_either_codec(tmp_path, name, line):
     whole = rb'{"id": "\ud83d\ude00", "query": "\\ud800", "inputs": ["NaN Infinity"]}'
@@ -131,7 +133,30 @@ def test_what_only_the_standard_library_reads_is_a_bad_line_under_either_codec(t
     assert (first.id, last.query) == ("\N{GRINNING FACE}", r"\ud800")
 
 
-REFUSED = "JSON that the quick parser refuses, such as half of a surrogate pair or a number that is none"
+@pytest.mark.parametrize("codec", codecs.NAMES)
+def test_numbers_are_the_same_under_either_codec(codec):
+    whole = [0, -1, 10**17, 2**63, 2**64 - 1, -(2**63)]
+    broken = [1.5, -0.0, 1e308, 1e-999, float(10**25), float(2**64), float(-(2**63) - 1)]
+    line = b"[%b,1.5,-0.0,1e308,1e-999,%d,%d,%d]" % (
+        ",".join(map(str, whole)).encode(),
+        10**25,
+        2**64,
+        -(2**63) - 1,
+    )
+    with codecs.use_codec(codec):
+        found = loads(line)
+    assert [repr(each) for each in found] == [repr(each) for each in whole + broken]
+
+
+@pytest.mark.parametrize("codec", codecs.NAMES)
+@pytest.mark.parametrize("name", [10**25, -(2**63) - 1])
+def test_an_id_over_64_bits_is_a_bad_line_under_either_codec(tmp_path, codec, name):
+    with codecs.use_codec(codec):
+        (bad,) = read(tmp_path, {"id": name, "query": "q", "inputs": []})
+    assert str(bad.error).endswith("line 1: id is a JSON number, not a string or a whole number of 64 bits")
+
+
+REFUSED = "JSON that the quick parser refuses, such as half of a surrogate pair or a number that is none or too large"
 
 
 # Runs
