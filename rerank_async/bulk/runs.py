@@ -22,6 +22,8 @@ _GROUP = re.compile(rb"(\S++)[ \t][^\n]*+\n(?:\1[ \t][^\n]*+\n)*+")
 _BLOCK = 2**18
 _BOM = b"\xef\xbb\xbf"
 _COLUMNS = 6
+_SEPARATORS = "\x1c\x1d\x1e\x1f"
+"""Of ASCII, what only a str is split at; bytes are not."""
 _NUMBERS = frozenset({float, int})
 _best_first = itemgetter(0, 1)
 
@@ -148,11 +150,11 @@ def read_qrels(path: str) -> dict[str, dict[str, int]]:
     name = name_of(path)
     for place, (number, line) in enumerate(numbered_lines(path)):
         try:
-            fields = decoded(line).split()
+            fields = _words(decoded(line))
             if place == 0 and len(fields) == 3 and fields[0] == "query-id":
                 continue
             query, document, grade = (fields[0], fields[2], fields[3]) if len(fields) == 4 else fields
-            found.setdefault(query, {})[document] = int(grade)
+            found.setdefault(query, {})[document] = int(_plain(grade))
         except ValueError as exc:
             words = "neither 'qid 0 docid grade' (TREC) nor 'query-id corpus-id score' (BEIR)"
             raise SourceError(f"{name}, line {number}: {words}") from exc
@@ -214,7 +216,7 @@ def _columns_at_once(rows: Rows) -> tuple[list[str], list[str], list[float]] | N
     query, second, first, _ = content.split(None, 3)
     tag = content[content.rstrip().rindex(" ") :].strip()
     count = content.count("\n")
-    cells = content.replace(f" {tag}\n{query} {second} ", " ").split()
+    cells = _words(content.replace(f" {tag}\n{query} {second} ", " "))
     # The first row keeps its first two words, the last one its tag.
     if len(cells) != 3 * count + 3 or cells[2] != first or "\r" in content:
         return None
@@ -228,7 +230,7 @@ def _columns_at_once(rows: Rows) -> tuple[list[str], list[str], list[float]] | N
 
 
 def _scores(words: list[str]) -> list[float]:
-    """As ``float`` reads them.
+    """As ``float`` reads them, but without its liberties.
 
     Raises:
         ValueError: One is no number.
@@ -239,7 +241,26 @@ def _scores(words: list[str]) -> list[float]:
             return list(map(float, found))
     except (ValueError, OverflowError):
         pass
+    _plain("".join(words))
     return list(map(float, words))
+
+
+def _plain(word: str) -> str:
+    """The word, if it is written as numbers are: Python reads ``1_0`` and the digits of every script as numbers too.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if "_" in word or not word.isascii():
+        raise ValueError(f"{word!r} is no number")
+    return word
+
+
+def _words(text: str) -> list[str]:
+    """Parted by ASCII's white space alone, as `read_groups` and trec_eval have it; an id may hold other."""
+    if text.isascii() and not any(map(text.__contains__, _SEPARATORS)):
+        return text.split()
+    return b" ".join(text.encode().split()).decode().split(" ")
 
 
 @lru_cache(maxsize=64)
@@ -263,11 +284,11 @@ def _columns_row_by_row(name: str, rows: Rows) -> tuple[list[str], list[str], li
 
 
 def _row(line: bytes) -> tuple[str, str, str, float]:
-    fields = decoded(line).split()
+    fields = _words(decoded(line))
     if len(fields) != _COLUMNS:
         raise ValueError(f"{len(fields)} fields where 'qid Q0 docid rank score tag' has {_COLUMNS}")
     try:
-        score = float(fields[4])
+        score = float(_plain(fields[4]))
     except ValueError:
         raise ValueError("the score is no number; 'qid Q0 docid rank score tag' is needed") from None
     if math.isnan(score):
@@ -310,6 +331,7 @@ def _documents(name: str, rows: Rows) -> list[str]:
     if all(map(gt, scores, scores[1:])):
         return documents
     try:
+        _plain("".join(ranks))
         order = sorted(zip(map(float.__neg__, scores), map(float, ranks), documents, strict=True), key=_best_first)
     except ValueError:
         place = next(place for place, each in enumerate(ranks) if not _is_number(each))
@@ -327,7 +349,7 @@ def _line_of(rows: Rows, place: int) -> int:
 
 def _is_number(word: str) -> bool:
     try:
-        float(word)
+        float(_plain(word))
     except ValueError:
         return False
     return True

@@ -221,6 +221,19 @@ def test_blank_lines_and_other_white_space_are_no_matter(tmp_path):
     assert (second.line, second.names) == (6, ["a"])
 
 
+@pytest.mark.parametrize("blank", ["\u00a0", "\u2028", "\x1c", "\x85"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_white_space_outside_of_ascii_parts_no_columns(tmp_path, blank, count):
+    query, tag, names = f"q{blank}1", f"t{blank}", [f"d{blank}{number}" for number in range(count)]
+    rows = [f"{query} Q0 {name} {rank} {9 - rank}.5 {tag}\n" for rank, name in enumerate(names, start=1)]
+    content = "".join(rows).encode()
+    (found,) = items(tmp_path, content)
+    assert (found.id, found.names) == (query, names)
+    assert scores_of(tmp_path, content) == {query: {name: 8.5 - place for place, name in enumerate(names)}}
+    (tmp_path / "qrels").write_bytes(f"{query} 0 {names[0]} 1\n".encode())
+    assert read_qrels(str(tmp_path / "qrels")) == {query: {names[0]: 1}}
+
+
 def test_what_is_done_is_passed_over(tmp_path):
     content = rows(("q1", [("a", 1)]), ("q2", [("a", 1)]), ("q3", [("a", 1)]))
     assert [(item.at, item.id) for item in items(tmp_path, content, skip=lambda at: at == 1)] == [(0, "q1"), (2, "q3")]
@@ -237,9 +250,23 @@ def test_what_is_done_is_passed_over(tmp_path):
         (b"q Q0 \xff 2 0.5 t", "line 2: byte 6 is not UTF-8"),
         (b"\nq Q0 a 2 0.5 t", "line 3: query q has the document a twice"),
         (b"q Q0 b x 1.0 t", "line 2: query q has scores that tie, and the rank 'x' is no number"),
+        (b"q Q0 b 2_0 1.0 t", "line 2: query q has scores that tie, and the rank '2_0' is no number"),
+        ("q Q0 b\u00a02 0.5 t".encode(), "line 2: 5 fields"),
         (b"q Q0 7 0.5 t\nq Q0 8 3 0.4 t t", "line 2: 5 fields"),
     ],
-    ids=["five", "seven", "one", "no number", "nan", "latin", "twice", "tie", "two that make up for each other"],
+    ids=[
+        "five",
+        "seven",
+        "one",
+        "no number",
+        "nan",
+        "latin",
+        "twice",
+        "tie",
+        "liberty",
+        "blank",
+        "two that make up for each other",
+    ],
 )
 def test_a_bad_row_fails_its_query_and_no_other(tmp_path, row, words):
     content = b"q Q0 a 1 1.0 t\n" + row + b"\nr Q0 a 1 1.0 t\n"
@@ -266,7 +293,7 @@ def test_judgements_of_either_form(tmp_path, content):
     assert read_qrels(file(tmp_path, content)) == {"q1": {"d1": 2, "d2": 0}}
 
 
-@pytest.mark.parametrize("line", [b"q1 d1", b"q1 0 d1 high", b"q1 0 d1 1 more"])
+@pytest.mark.parametrize("line", [b"q1 d1", b"q1 0 d1 high", b"q1 0 d1 1_0", b"q1 0 d1 1 more"])
 def test_bad_judgements_name_their_line(tmp_path, line):
     with pytest.raises(SourceError, match="line 2: neither"):
         read_qrels(file(tmp_path, b"q1 0 d1 1\n" + line))
@@ -292,13 +319,13 @@ def test_scores_of_a_run_with_a_document_twice_are_refused(tmp_path):
 
 @pytest.mark.parametrize("read_scores", [scores_of, columns_of])
 @pytest.mark.parametrize("name", codecs.NAMES)
-def test_a_score_is_what_python_reads_as_a_number(tmp_path, name, read_scores):
-    good = ["3", "-0.0", "+1.5", ".5", "5.", "1e3", "1E-3", "1_0", "01", "9007199254740993", "1e400", "-inf", "1" * 400]
+def test_a_score_is_what_python_reads_as_a_number_without_its_liberties(tmp_path, name, read_scores):
+    good = ["3", "-0.0", "+1.5", ".5", "5.", "1e3", "1E-3", "01", "9007199254740993", "1e400", "-inf", "1" * 400]
     with codecs.use_codec(name):
         for score in good:
             found = read_scores(tmp_path, f"q Q0 a 1 2 t\nq Q0 b 2 {score} t\n".encode())
             assert [repr(each) for each in found["q"].values()] == ["2.0", repr(float(score))]
-        for score in ('"5"', "true", "null", "1,2", "[1]", "{}", "0x1", "1]", "--1"):
+        for score in ('"5"', "true", "null", "1,2", "[1]", "{}", "0x1", "1]", "--1", "1_0", "\uff11"):
             with pytest.raises(SourceError, match="line 2: the score is no number"):
                 read_scores(tmp_path, f"q Q0 a 1 2 t\nq Q0 b 2 {score} t\n".encode())
         with pytest.raises(SourceError, match="line 1: the score is no number"):
