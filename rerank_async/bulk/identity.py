@@ -80,9 +80,8 @@ def check_same(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
         elif _is_file(was) and _is_file(is_now):
             change = f"{words} has changed since the job began ({was['name']}: its SHA-256 is another)"
         else:
-            change = (
-                f"{words} was {json.dumps(was, ensure_ascii=False)}, now it is {json.dumps(is_now, ensure_ascii=False)}"
-            )
+            verb, pronoun = ("were", "they are") if name == "params" else ("was", "it is")
+            change = f"{words} {verb} {json.dumps(was, ensure_ascii=False)}, now {pronoun} {json.dumps(is_now, ensure_ascii=False)}"
         raise JobError(
             f"{path} is of another job: {change}. Undo that to go on, choose another output, or begin anew with "
             "--overwrite"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from rerank_async.bulk.errors import BadItemError, SourceError
 from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import BadItem, Item
-from rerank_async.bulk.lines import STANDARD_INPUT, decoded, name_of, numbered_lines, reading
+from rerank_async.bulk.lines import STANDARD_INPUT, decoded, is_gzip, name_of, numbered_lines, reading
 from rerank_async.bulk.texts import LackingError, Texts
 from rerank_async.policy.json_codec import codec
 
@@ -74,7 +74,8 @@ def read_groups_once(path: str) -> Iterator[Rows]:
             if not seen.add(rows.query):
                 words = f"{name}, line {rows.line}: query {rows.query.decode(errors='replace')} stands in two places"
                 if path != STANDARD_INPUT:
-                    raise SourceError(f"{words}; bring its rows together, for example by: sort -s -k1,1 {name}")
+                    how = f"zcat {name} | sort -s -k1,1 | gzip" if is_gzip(path) else f"sort -s -k1,1 {name}"
+                    raise SourceError(f"{words}; bring its rows together, for example by: {how}")
                 raise SourceError(
                     f"{words}, so its ranking would be of a part only; bring the rows together before the pipe, for "
                     "example by: sort -s -k1,1; then begin anew with --overwrite"
@@ -312,7 +313,8 @@ def _looked_up(
     try:
         return query, corpus.fetch(documents)
     except LackingError as exc:
-        words = f"{name}, line {rows.line}: query {query_id} names document {exc}, which {corpus.path} lacks"
+        line = _line_of(rows, _columns(name, rows)[0].index(str(exc)))
+        words = f"{name}, line {line}: query {query_id} names document {exc}, which {corpus.path} lacks"
         raise BadItemError(words, code="missing_document", line=rows.line) from None
 
 

@@ -14,7 +14,7 @@ from rerank_async.bulk.errors import SourceError
 from rerank_async.bulk.items import BadItem, Item, read_jsonl
 from rerank_async.bulk.lines import loads, numbered_lines
 from rerank_async.bulk.lookup import open_texts
-from rerank_async.bulk.runs import _columns, read_groups, read_qrels, read_run_items, read_scores
+from rerank_async.bulk.runs import _columns, read_groups, read_groups_once, read_qrels, read_run_items, read_scores
 
 
 def file(folder, content, name="file"):
@@ -331,6 +331,27 @@ def test_a_score_is_what_python_reads_as_a_number_without_its_liberties(tmp_path
         with pytest.raises(SourceError, match="line 1: the score is no number"):
             read_scores(tmp_path, b"q Q0 a 1 [1 t\nq Q0 b 2 2] t\n")
         assert math.isinf(read_scores(tmp_path, b"q Q0 a 1 inf t\n")["q"]["a"])
+
+
+def test_a_document_that_the_corpus_lacks_is_named_with_its_own_row(tmp_path):
+    corpus = open_texts(file(tmp_path, b"a\tx\nb\ty\n", "c.tsv"))
+    content = b"\np Q0 a 1 1 t\nq Q0 a 1 3 t\n\nq Q0 b 2 1 t\nq Q0 zz 3 2 t\n"
+    good, bad = read_run_items(file(tmp_path, content), AnyText(), corpus, None, lambda at: False)
+    assert (good.id, bad.id, bad.line) == ("p", "q", 3)
+    assert "file, line 6: query q names document zz, which " in str(bad.error)
+
+
+def test_a_run_whose_rows_are_apart_is_told_how_to_bring_them_together(tmp_path):
+    content = b"q Q0 a 1 1 t\np Q0 a 1 1 t\nq Q0 b 2 1 t\n"
+    plain, packed = file(tmp_path, content, "r.run"), file(tmp_path, gzip.compress(content), "r.run.gz")
+    with pytest.raises(SourceError) as caught:
+        list(read_groups_once(plain))
+    assert str(caught.value).endswith(
+        f"line 3: query q stands in two places; bring its rows together, for example by: sort -s -k1,1 {plain}"
+    )
+    with pytest.raises(SourceError) as caught:
+        list(read_groups_once(packed))
+    assert str(caught.value).endswith(f"for example by: zcat {packed} | sort -s -k1,1 | gzip")
 
 
 def test_a_run_looks_its_texts_up(tmp_path):
