@@ -98,6 +98,7 @@ def rerank_file(
         results = _results(files, name, tag)
         ledger: Ledger = FileLedger(name, results, appended=is_appended(name, results, ordered=ordered))
     else:
+        _check_stream(output)
         name = STANDARD_OUTPUT
         results = _results(files, name, tag)
         ledger = StreamLedger(output, results, ordered=ordered)
@@ -167,6 +168,17 @@ def _path(path: StrPath, argument: str) -> str:
     if not name:
         raise InvalidArgumentError(f"{argument} is empty; name a file", argument=argument)
     return name
+
+
+def _check_stream(output: BinaryIO) -> None:
+    try:
+        output.write(b"")
+    except (AttributeError, TypeError, ValueError, OSError) as exc:
+        words = (
+            f"output takes no bytes ({exc}); give the name of a file, or a binary stream that is open for writing, such as "
+            "sys.stdout.buffer or io.BytesIO()"
+        )
+        raise InvalidArgumentError(words, argument="output") from exc
 
 
 def _results(source: Source, output: str, tag: str | None) -> Results:
