@@ -336,7 +336,7 @@ def test_a_score_is_what_python_reads_as_a_number_without_its_liberties(tmp_path
 def test_a_document_that_the_corpus_lacks_is_named_with_its_own_row(tmp_path):
     corpus = open_texts(file(tmp_path, b"a\tx\nb\ty\n", "c.tsv"))
     content = b"\np Q0 a 1 1 t\nq Q0 a 1 3 t\n\nq Q0 b 2 1 t\nq Q0 zz 3 2 t\n"
-    good, bad = read_run_items(file(tmp_path, content), AnyText(), corpus, None, lambda at: False)
+    good, bad = read_run_items(file(tmp_path, content), AnyText(), corpus, None, lambda *_: False)
     assert (good.id, bad.id, bad.line) == ("p", "q", 3)
     assert "file, line 6: query q names document zz, which " in str(bad.error)
 
