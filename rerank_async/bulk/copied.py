@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rerank_async.bulk.documents import documents_of, stands_twice
-from rerank_async.bulk.errors import OutputError
+from rerank_async.bulk.errors import OutputError, SourceError
 from rerank_async.bulk.lines import digest_of
 from rerank_async.bulk.scratch import AGAIN, scratch_folder
 from rerank_async.bulk.texts import Texts, found_of
@@ -26,6 +26,7 @@ class TextsCopied(Texts):
         self._connection.execute("PRAGMA cache_size = -8000")
         meta = dict(self._connection.execute("SELECT name, value FROM meta"))
         super().__init__(path, meta["sha256"], built_seconds)
+        self._copy = copy
 
     def fetch(self, ids: Sequence[str]) -> list[str]:
         """As the base class says."""
@@ -33,7 +34,12 @@ class TextsCopied(Texts):
         for start in range(0, len(ids), _AT_ONCE):
             part = ids[start : start + _AT_ONCE]
             marks = ",".join("?" * len(part))
-            found.update(self._connection.execute(f"SELECT id, text FROM texts WHERE id IN ({marks})", part))  # noqa: S608 - only marks
+            try:
+                found.update(self._connection.execute(f"SELECT id, text FROM texts WHERE id IN ({marks})", part))  # noqa: S608 - only marks
+            except sqlite3.DatabaseError as exc:  # to look for damage beforehand, all of it would have to be read
+                raise SourceError(
+                    f"the copy of {self.path}, {self._copy}, cannot be read: {exc}; delete {self._copy}, {AGAIN}"
+                ) from exc
         return found_of(found, ids)
 
     def close(self) -> None:

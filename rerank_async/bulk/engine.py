@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from rerank_async.client import AsyncRerank
+from rerank_async.errors import RerankError
 
 
 def in_full(client: AsyncRerank) -> AsyncRerank:
@@ -26,3 +27,12 @@ def once(client: AsyncRerank) -> AsyncRerank:
     view = client.with_options()
     view._once = True  # noqa: SLF001 - as above
     return view
+
+
+def token_failure(client: AsyncRerank) -> RerankError | None:
+    """How the exchange that a client without a token waits for has failed so far; None: it has a token, or it has not failed.
+
+    An exchange is tried again for longer than the tiny request is waited for, so that this one cannot tell.
+    """
+    tokens = client._api_client.channel().tokens  # noqa: SLF001 - a job's own view of it
+    return tokens.failure() if tokens.alive() is None else None

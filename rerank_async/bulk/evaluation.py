@@ -16,6 +16,9 @@ from rerank_async.errors import InvalidArgumentError
 MEASURES = ("nDCG@10", "RR@10", "R@100", "AP")
 """What is measured if nothing else is asked for."""
 
+_MOST = 2**31 - 1
+"""The largest cutoff, and the largest grade from which on a document counts: they become C's int."""
+
 Qrels = Mapping[str, Mapping[str, int]]
 Run = Mapping[str, Mapping[str, float]]
 StrPath = str | os.PathLike[str]
@@ -139,11 +142,15 @@ def evaluate(
 def read_results(path: str) -> Run:
     """Scores by query and document, of a TREC run or of JSON Lines that ``rerank_file`` wrote; ``-``: standard input.
 
+    An empty file is a run in which nothing was found, as a job leaves it where every query failed.
+
     Raises:
         SourceError: It cannot be read, or is neither.
     """
     lines = numbered_lines(path)
-    first = next(lines, (0, b""))  # read once: a pipe gives no line twice
+    first = next(lines, None)  # read once: a pipe gives no line twice
+    if first is None:
+        return {}
     lines = chain([first], lines)
     if not first[1].lstrip().startswith(b"{"):
         return read_scores(name_of(path), lines)
@@ -151,13 +158,21 @@ def read_results(path: str) -> Run:
     for number, line in lines:
         try:
             value = json_object(line, "'id' and 'results'")
-            results = value["results"]
-            found[str(value["id"])] = {str(result["id"]): float(result["score"]) for result in results}
+            query, results = str(value["id"]), value["results"]
+            scores = {str(result["id"]): float(result["score"]) for result in results}
         except (KeyError, TypeError, ValueError) as exc:
             what = f"no field {exc}" if isinstance(exc, KeyError) else str(exc)
             raise SourceError(
                 f"{name_of(path)}, line {number}: {what}; judgements need the ids of query and documents"
             ) from exc
+        where = f"{name_of(path)}, line {number}"
+        if query in found:
+            raise SourceError(f"{where}: query {query} stands in an earlier line too")
+        if len(scores) < len(results):
+            names = [str(result["id"]) for result in results]
+            twice = next(each for place, each in enumerate(names) if each in names[:place])
+            raise SourceError(f"{where}: query {query} has the document {twice} twice")
+        found[query] = scores
     return found
 
 
@@ -167,11 +182,23 @@ def _measure(name: str) -> Any:
     except ImportError as exc:
         raise ImportError("evaluation needs: pip install '.[eval]' in a checkout", name="ir_measures") from exc
     try:
-        return ir_measures.parse_measure(name)
+        measure: Any = ir_measures.parse_measure(name)
     except (NameError, SyntaxError, ValueError, TypeError) as exc:
         raise InvalidArgumentError(
             f"measures: {name!r} is not one that ir-measures knows; such as {', '.join(MEASURES)}", argument="measures"
         ) from exc
+    # A cutoff of 0 ends the whole process by an assertion in the C of pytrec_eval 0.5.
+    for parameter in ("cutoff", "rel"):
+        value = measure.params.get(parameter, 1)
+        if type(value) is not int or not 1 <= value <= _MOST:
+            words = f"measures: {parameter} of {name!r} is {value!r}; it must be a whole number from 1 to {_MOST}"
+            raise InvalidArgumentError(words, argument="measures")
+    try:
+        measure.validate_params()
+    except AssertionError as exc:
+        words = f"measures: {name!r} cannot be computed: {exc}"
+        raise InvalidArgumentError(words, argument="measures") from exc
+    return measure
 
 
 def _measured(qrels: Qrels, run: Run, parsed: Mapping[str, Any]) -> dict[str, dict[str, float]]:

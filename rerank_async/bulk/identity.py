@@ -34,7 +34,8 @@ def write_identity(path: Path, facts: dict[str, Any], *, finished: bool) -> None
     """
     body = {"format": FORMAT, "finished": finished, **facts}
     with replace_file(path) as file:
-        file.write(json.dumps(body, ensure_ascii=False, indent=2).encode() + b"\n")
+        # A file's name need not be UTF-8; its odd bytes are half of surrogate pairs, and come back from their escapes.
+        file.write(json.dumps(body, ensure_ascii=False, indent=2).encode(errors="backslashreplace") + b"\n")
 
 
 def read_identity(path: Path) -> dict[str, Any] | None:
@@ -76,9 +77,8 @@ def check_same(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
         elif _is_file(was) and _is_file(is_now):
             change = f"{words} has changed since the job began ({was['name']}: its SHA-256 is another)"
         else:
-            change = (
-                f"{words} was {json.dumps(was, ensure_ascii=False)}, now it is {json.dumps(is_now, ensure_ascii=False)}"
-            )
+            verb, pronoun = ("were", "they are") if name == "params" else ("was", "it is")
+            change = f"{words} {verb} {json.dumps(was, ensure_ascii=False)}, now {pronoun} {json.dumps(is_now, ensure_ascii=False)}"
         raise JobError(
             f"{path} is of another job: {change}. Undo that to go on, choose another output, or begin anew with "
             "--overwrite"

@@ -5,6 +5,9 @@ line begins (38), its bytes (14), and the low bits of the id's CRC-32 (12); a sl
 says where to look first; the entries lie in its order, each in the first free slot from there. So the table is written
 from one end to the other after a sort on the disk, needs no memory to build, and is looked up with about two glances at
 memory that the system shares with the file. The line itself has the last word on whether it is the document meant.
+
+The head holds a CRC-32 of the table, which is compared whenever an index is used again: a loss of power or a bad disk may
+leave a file of the right size with other content. That is one read of the table.
 """
 
 from __future__ import annotations
@@ -134,9 +137,14 @@ def is_current(index: Path, stamp: str) -> bool:
     try:
         with index.open("rb") as file:
             head = json.loads(file.read(_HEAD_BYTES))
-            return bool(head["stamp"] == stamp and index.stat().st_size == head["bytes"])
+            if head["stamp"] != stamp or os.fstat(file.fileno()).st_size != head["bytes"]:
+                return False
+            found = 0
+            while block := file.read(_BLOCK):  # not by the map, which would count as this process's memory
+                found = crc32(block, found)
+            return bool(found == head["crc"])
     except (OSError, ValueError, KeyError, TypeError):
-        return False  # none, or one that was cut: it is made anew
+        return False  # none, or one that was cut or damaged: it is made anew
 
 
 def build(path: str, index: Path, stamp: str, check: Callable[[], object]) -> None:
@@ -166,8 +174,8 @@ def build(path: str, index: Path, stamp: str, check: Callable[[], object]) -> No
             slots = count * _SLOTS_PER_DOCUMENT + 1
             file.write(b" " * _HEAD_BYTES)
             rows = sorting.execute("SELECT crc, start, size FROM found ORDER BY crc, start")
-            _write_table(file, _each_once(path, rows), slots)
-            head = {"stamp": stamp, "sha256": digest, "slots": slots, "bytes": file.tell()}
+            table_crc = _write_table(file, _each_once(path, rows), slots)
+            head = {"stamp": stamp, "sha256": digest, "slots": slots, "bytes": file.tell(), "crc": table_crc}
             file.seek(0)
             file.write(json.dumps(head).encode().ljust(_HEAD_BYTES - 1) + b"\n")
     except sqlite3.Error as exc:
@@ -178,9 +186,10 @@ def build(path: str, index: Path, stamp: str, check: Callable[[], object]) -> No
         ) from exc
 
 
-def _write_table(file: BinaryIO, rows: Iterator[tuple[int, int, int]], slots: int) -> None:
+def _write_table(file: BinaryIO, rows: Iterator[tuple[int, int, int]], slots: int) -> int:
+    """Writes the table, and gives its CRC-32."""
     words = array("Q")
-    free = 0
+    free = crc_so_far = 0
     for crc, start, size in rows:
         slot = crc * slots >> 32
         if slot > free:
@@ -189,11 +198,13 @@ def _write_table(file: BinaryIO, rows: Iterator[tuple[int, int, int]], slots: in
         words.append((start << _SIZE_BITS | min(size, _LONG)) << _TAG_BITS | crc & _TAG)
         free += 1
         if len(words) > _WORDS_AT_ONCE:
-            file.write(words.tobytes())
+            file.write(words)
+            crc_so_far = crc32(words, crc_so_far)
             words = array("Q")
     # At least one empty slot behind the last entry ends every search.
     words.frombytes(bytes(8 * (max(slots, free) + 1 - free)))
-    file.write(words.tobytes())
+    file.write(words)
+    return crc32(words, crc_so_far)
 
 
 def _places(path: str, check: Callable[[], object]) -> Iterator[tuple[int, int, int]]:

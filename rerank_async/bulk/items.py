@@ -107,7 +107,7 @@ def _candidates(inputs: list[Any]) -> tuple[list[str], list[Id | None] | None]:
 
 def _id_of(value: object, where: str) -> Id:
     if type(value) is not str and type(value) is not int:
-        raise ValueError(f"{where} is a JSON {kind_of(value)}, not a string or a whole number")
+        raise ValueError(f"{where} is a JSON {kind_of(value)}, not a string or a whole number of 64 bits")
     return value
 
 

@@ -21,8 +21,8 @@ STANDARD_INPUT = "-"
 MOST_BYTES = 2**28
 """The longest line that is read. Over it, a file is not made of lines, and would fill the memory."""
 
-_READ_BUT_NOT_WRITTEN = (b"\\ud", b"\\uD", b"NaN", b"Infinity")
-"""How the standard library may come to a value that it cannot write again."""
+_HALVES = (b"\\ud", b"\\uD")
+"""How the standard library may come to half of a surrogate pair, which it cannot write again."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -55,9 +55,11 @@ def open_binary(path: str) -> BinaryIO:
     """Opens a file for reading, decompressed.
 
     Raises:
-        SourceError: There is no such file, or it cannot be read.
+        SourceError: There is no such file, or it cannot be read; standard input may be closed.
     """
     if path == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise SourceError("standard input is closed, so there is nothing to read; name a file, or give it an input")
         return sys.stdin.buffer
     try:
         return cast("BinaryIO", gzip.open(path, "rb")) if is_gzip(path) else Path(path).open("rb")
@@ -143,15 +145,17 @@ def digest_of(path: str) -> str:
 
 
 def loads(line: bytes) -> Any:
-    """A line as JSON, the same under either codec: half of a surrogate pair and NaN are refused.
+    """A line as JSON, the same under either codec: half of a surrogate pair, NaN and infinities are refused.
+
+    A whole number over 64 bits is a float. How deep objects may lie in one another is the library's: about 1,000.
 
     Raises:
         ValueError: It is none.
     """
     library = codec()
-    value = library.loads(line)
-    if not library.strict and any(map(line.__contains__, _READ_BUT_NOT_WRITTEN)):
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    value = library.loads_alike(line)
+    if not library.strict and any(map(line.__contains__, _HALVES)):
+        json.dumps(value, ensure_ascii=False).encode()
     return value
 
 
@@ -200,4 +204,4 @@ def _what_is_wrong(line: bytes) -> str:
         return f"not JSON at character {exc.pos + 1}: {exc.msg}"
     except (ValueError, RecursionError) as exc:
         return f"not JSON that can be read: {exc}"
-    return "JSON that the quick parser refuses, such as half of a surrogate pair or a number that is none"
+    return "JSON that the quick parser refuses, such as half of a surrogate pair or a number that is none or too large"

@@ -17,13 +17,14 @@ from rerank_async.bulk.copied import TextsCopied
 from rerank_async.bulk.errors import OutputError, SourceError
 from rerank_async.bulk.index import TextsOnDisk
 from rerank_async.bulk.lines import STANDARD_INPUT, has_changed, is_gzip, is_stream
+from rerank_async.bulk.scratch import AGAIN
 from rerank_async.bulk.texts import Texts, TextsInMemory
 
 IN_MEMORY = 16 * 2**20
 """Bytes up to which a plain file is held in memory."""
 SUFFIX = ".rerank-index"
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 def open_texts(path: str, *, in_memory: int = IN_MEMORY, check: Callable[[], object] = lambda: None) -> Texts:
@@ -31,7 +32,8 @@ def open_texts(path: str, *, in_memory: int = IN_MEMORY, check: Callable[[], obj
 
     The index of a large file lies beside it as ``NAME.rerank-index``, and is used again as long as the file keeps its
     size and time. Where that folder cannot be written, it has its place among the temporary files, without a name, until
-    `Texts.close`. What a process that was killed while it built an index has left is removed.
+    `Texts.close`; where its name cannot be had, because a folder or a file of somebody else has it, it stays without one
+    in the file's folder. What a process that was killed while it built an index has left is removed.
 
     Args:
         path: JSON Lines with ``_id`` (or ``id``), ``text`` and perhaps ``title``, which then stands before the text;
@@ -66,11 +68,13 @@ def open_texts(path: str, *, in_memory: int = IN_MEMORY, check: Callable[[], obj
     if is_current(beside, stamp):
         return _unchanged(kind(path, beside, built_seconds=0.0), facts)
     started = time.perf_counter()
-    with _temporary(folder, beside.name) as made:
+    with _temporary(folder, beside.name) as (made, handle):
         build(path, made, stamp, check)
+        if keep:
+            _to_the_disk(handle, path, folder)
         texts = _unchanged(kind(path, made, built_seconds=time.perf_counter() - started), facts)
         if keep:
-            made.replace(beside)
+            _take_name(made, beside)
         return texts
 
 
@@ -90,8 +94,8 @@ def _unchanged(texts: Texts, then: os.stat_result) -> Texts:
 
 
 @contextlib.contextmanager
-def _temporary(folder: Path, name: str) -> Iterator[Path]:
-    """A new file that is locked inside the block, and loses its name with it."""
+def _temporary(folder: Path, name: str) -> Iterator[tuple[Path, int]]:
+    """A new file, and a descriptor of it, which is locked inside the block; with it the file loses its name."""
     made = folder / f".{name}.{secrets.token_hex(8)}.tmp"
     try:
         lock = os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -100,11 +104,26 @@ def _temporary(folder: Path, name: str) -> Iterator[Path]:
     try:
         with contextlib.suppress(OSError):  # not every file system can; then nobody takes it for abandoned either
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield made
+        yield made, lock
     finally:
         with contextlib.suppress(OSError):
             made.unlink(missing_ok=True)
         os.close(lock)
+
+
+def _to_the_disk(handle: int, path: str, folder: Path) -> None:
+    """Before it takes its name, so that no loss of power leaves the name with half of an index."""
+    try:
+        os.fsync(handle)
+    except OSError as exc:
+        words = f"cannot write the index of {path} in {folder}: {exc.strerror}; make room there, {AGAIN}"
+        raise OutputError(words) from exc
+
+
+def _take_name(made: Path, beside: Path) -> None:
+    """Gives an index its name, where that is to be had: not from a folder, nor from another's file in a place such as /tmp."""
+    with contextlib.suppress(OSError):
+        made.replace(beside)
 
 
 def _remove_abandoned(folder: Path, name: str) -> None:

@@ -47,6 +47,7 @@ class Watch:
         stop: Callable[[Exception], object],
         clock: Clock,
         max_outage: float,
+        known: Callable[[], RerankError | None] = lambda: None,
     ) -> None:
         """Sends nothing.
 
@@ -57,9 +58,10 @@ class Watch:
             stop: Called once the job has to end, with the reason.
             clock: To wait by.
             max_outage: Seconds of an outage after which the job ends.
+            known: What has failed so far where nothing is answered, such as the exchange of a token; None: nothing.
         """
         self._ask, self._settled, self._tell, self._stop = ask, settled, tell, stop
-        self._clock = clock
+        self._clock, self._known = clock, known
         self._max_outage = max_outage
         self._pulse = Pulse()
         self._timer: Timer | None = None
@@ -159,8 +161,12 @@ class Watch:
             asking.cancel()
             await asyncio.wait((asking,))
         if asking.cancelled():
-            error: RerankError = self._last or NoAnswerError(
-                f"no answer to a tiny request within {patience:.2g} s. Check the URL, the network and that the service is up"
+            error: RerankError = (
+                self._known()
+                or self._last
+                or NoAnswerError(
+                    f"no answer to a tiny request within {patience:.2g} s. Check the URL, the network and that the service is up"
+                )
             )
         else:
             failure = asking.exception()

@@ -83,7 +83,7 @@ def rerank_file(
             `SourceError`, the source cannot be read, or has changed while the job read it; `OutputError`, something cannot be written; `JobStoppedError`, the
             service ended it. After each of them it can be resumed, unless it reads standard input.
     """
-    files = Source(_path(source), run=_path(run), corpus=_path(corpus), queries=_path(queries), depth=_depth(depth))
+    files = _source(source, run=run, corpus=corpus, queries=queries, depth=depth)
     settings = JobSettings(
         resume=resume,
         overwrite=overwrite,
@@ -94,10 +94,11 @@ def rerank_file(
         max_outage=max_outage,
     )
     if isinstance(output, str | os.PathLike):
-        name = os.fspath(output)
+        name = _path(output, "output")
         results = _results(files, name, tag)
         ledger: Ledger = FileLedger(name, results, appended=is_appended(name, results, ordered=ordered))
     else:
+        _check_stream(output)
         name = STANDARD_OUTPUT
         results = _results(files, name, tag)
         ledger = StreamLedger(output, results, ordered=ordered)
@@ -128,7 +129,7 @@ async def plan_file(
         SourceError: The source cannot be read, or has changed meanwhile.
         OutputError: There is no room for the index of a large corpus.
     """
-    files = Source(_path(source), run=_path(run), corpus=_path(corpus), queries=_path(queries), depth=_depth(depth))
+    files = _source(source, run=run, corpus=corpus, queries=queries, depth=depth)
     with ThreadPoolExecutor(1, thread_name_prefix="rerank_async bulk") as thread:
 
         def work() -> BulkPlan:
@@ -156,14 +157,32 @@ def _all(reader: Reader) -> Iterator[Item | BadItem]:
         yield found
 
 
-def _path(path: StrPath | None) -> str | None:
-    return None if path is None else os.fspath(path)
-
-
-def _depth(depth: int | None) -> int | None:
+def _source(path: StrPath | None, *, depth: int | None, **others: StrPath | None) -> Source:
     if depth is not None and (type(depth) is not int or depth < 1):
         raise InvalidArgumentError(f"depth must be an int of at least 1, not {depth!r}", argument="depth")
-    return depth
+    named = {"source": path, **others}
+    found = {name: None if value is None else _path(value, name) for name, value in named.items()}
+    return Source(found.pop("source"), **found, depth=depth)
+
+
+def _path(path: StrPath, argument: str) -> str:
+    name = os.fspath(path)
+    if not name:
+        raise InvalidArgumentError(f"{argument} is empty; name a file", argument=argument)
+    return name
+
+
+def _check_stream(output: BinaryIO) -> None:
+    try:
+        output.write(b"")
+    except (AttributeError, TypeError, ValueError) as exc:
+        words = (
+            f"output takes no bytes ({exc}); give the name of a file, or a binary stream that is open for writing, such as "
+            "sys.stdout.buffer or io.BytesIO()"
+        )
+        raise InvalidArgumentError(words, argument="output") from exc
+    except OSError:
+        pass  # such as no room: the job says so when there is something to write
 
 
 def _results(source: Source, output: str, tag: str | None) -> Results:
@@ -175,6 +194,11 @@ def _results(source: Source, output: str, tag: str | None) -> Results:
     tag = _TAG if tag is None else tag
     if not tag or any(map(str.isspace, tag)):
         raise InvalidArgumentError(f"tag must be one word, not {tag!r}", argument="tag")
+    try:
+        tag.encode()
+    except UnicodeEncodeError:
+        words = f"tag must be UTF-8, which {tag!r} is not"
+        raise InvalidArgumentError(words, argument="tag") from None
     return RunResults(tag)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from rerank_async.bulk.engine import once
+from rerank_async.bulk.engine import once, token_failure
 from rerank_async.bulk.errors import JobStoppedError
 from rerank_async.bulk.events import BulkEvent, QueryDone
 from rerank_async.bulk.items import BadItem, Item
@@ -98,6 +98,7 @@ class Runner:
             stop=self._stop_at_once,
             clock=clock,
             max_outage=settings.max_outage,
+            known=lambda: token_failure(engine),
         )
         self._doubtful: list[tuple[Item, int, Exception]] = []
         self._again: deque[tuple[Item, int]] = deque()

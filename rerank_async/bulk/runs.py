@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 from rerank_async.bulk.errors import BadItemError, SourceError
 from rerank_async.bulk.ids import IdSet
 from rerank_async.bulk.items import BadItem, Item
-from rerank_async.bulk.lines import STANDARD_INPUT, decoded, name_of, numbered_lines, reading
+from rerank_async.bulk.lines import STANDARD_INPUT, decoded, is_gzip, name_of, numbered_lines, reading
 from rerank_async.bulk.texts import LackingError, Texts
 from rerank_async.policy.json_codec import codec
 
@@ -22,6 +22,8 @@ _GROUP = re.compile(rb"(\S++)[ \t][^\n]*+\n(?:\1[ \t][^\n]*+\n)*+")
 _BLOCK = 2**18
 _BOM = b"\xef\xbb\xbf"
 _COLUMNS = 6
+_SEPARATORS = "\x1c\x1d\x1e\x1f"
+"""Of ASCII, what only a str is split at; bytes are not."""
 _NUMBERS = frozenset({float, int})
 _best_first = itemgetter(0, 1)
 
@@ -81,7 +83,8 @@ def read_groups_once(
             if not seen.add(rows.query):
                 words = f"{name}, line {rows.line}: query {rows.query.decode(errors='replace')} stands in two places"
                 if path != STANDARD_INPUT:
-                    raise SourceError(f"{words}; bring its rows together, for example by: sort -s -k1,1 {name}")
+                    how = f"zcat {name} | sort -s -k1,1 | gzip" if is_gzip(path) else f"sort -s -k1,1 {name}"
+                    raise SourceError(f"{words}; bring its rows together, for example by: {how}")
                 raise SourceError(
                     f"{words}, so its ranking would be of a part only; bring the rows together before the pipe, for "
                     "example by: sort -s -k1,1; then begin anew with --overwrite"
@@ -154,20 +157,20 @@ def read_scores(name: str, lines: Iterable[tuple[int, bytes]]) -> dict[str, dict
 def read_qrels(path: str) -> dict[str, dict[str, int]]:
     """Judgements by query and document: TREC's ``qid 0 docid grade``, or BEIR's ``query-id corpus-id score``.
 
-    BEIR's file has a line of headings, which is passed over.
+    BEIR's file begins with a line of headings, which is passed over.
 
     Raises:
         SourceError: It cannot be read, or a line is neither.
     """
     found: dict[str, dict[str, int]] = {}
     name = name_of(path)
-    for number, line in numbered_lines(path):
+    for place, (number, line) in enumerate(numbered_lines(path)):
         try:
-            fields = decoded(line).split()
-            if number == 1 and len(fields) == 3 and fields[0] == "query-id":
+            fields = _words(decoded(line))
+            if place == 0 and len(fields) == 3 and fields[0] == "query-id":
                 continue
             query, document, grade = (fields[0], fields[2], fields[3]) if len(fields) == 4 else fields
-            found.setdefault(query, {})[document] = int(grade)
+            found.setdefault(query, {})[document] = int(_plain(grade))
         except ValueError as exc:
             words = "neither 'qid 0 docid grade' (TREC) nor 'query-id corpus-id score' (BEIR)"
             raise SourceError(f"{name}, line {number}: {words}") from exc
@@ -233,7 +236,7 @@ def _columns_at_once(rows: Rows) -> tuple[list[str], list[str], list[float]] | N
     query, second, first, _ = content.split(None, 3)
     tag = content[content.rstrip().rindex(" ") :].strip()
     count = content.count("\n")
-    cells = content.replace(f" {tag}\n{query} {second} ", " ").split()
+    cells = _words(content.replace(f" {tag}\n{query} {second} ", " "))
     # The first row keeps its first two words, the last one its tag.
     if len(cells) != 3 * count + 3 or cells[2] != first or "\r" in content:
         return None
@@ -247,7 +250,7 @@ def _columns_at_once(rows: Rows) -> tuple[list[str], list[str], list[float]] | N
 
 
 def _scores(words: list[str]) -> list[float]:
-    """As ``float`` reads them.
+    """As ``float`` reads them, but without its liberties.
 
     Raises:
         ValueError: One is no number.
@@ -258,7 +261,26 @@ def _scores(words: list[str]) -> list[float]:
             return list(map(float, found))
     except (ValueError, OverflowError):
         pass
+    _plain("".join(words))
     return list(map(float, words))
+
+
+def _plain(word: str) -> str:
+    """The word, if it is written as numbers are: Python reads ``1_0`` and the digits of every script as numbers too.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if "_" in word or not word.isascii():
+        raise ValueError(f"{word!r} is no number")
+    return word
+
+
+def _words(text: str) -> list[str]:
+    """Parted by ASCII's white space alone, as `read_groups` and trec_eval have it; an id may hold other."""
+    if text.isascii() and not any(map(text.__contains__, _SEPARATORS)):
+        return text.split()
+    return b" ".join(text.encode().split()).decode().split(" ")
 
 
 @lru_cache(maxsize=64)
@@ -282,11 +304,11 @@ def _columns_row_by_row(name: str, rows: Rows) -> tuple[list[str], list[str], li
 
 
 def _row(line: bytes) -> tuple[str, str, str, float]:
-    fields = decoded(line).split()
+    fields = _words(decoded(line))
     if len(fields) != _COLUMNS:
         raise ValueError(f"{len(fields)} fields where 'qid Q0 docid rank score tag' has {_COLUMNS}")
     try:
-        score = float(fields[4])
+        score = float(_plain(fields[4]))
     except ValueError:
         raise ValueError("the score is no number; 'qid Q0 docid rank score tag' is needed") from None
     if math.isnan(score):
@@ -310,7 +332,8 @@ def _looked_up(
     try:
         return query, corpus.fetch(documents)
     except LackingError as exc:
-        words = f"{name}, line {rows.line}: query {query_id} names document {exc}, which {corpus.path} lacks"
+        line = _line_of(rows, _columns(name, rows)[0].index(str(exc)))
+        words = f"{name}, line {line}: query {query_id} names document {exc}, which {corpus.path} lacks"
         raise BadItemError(words, code="missing_document", line=rows.line) from None
 
 
@@ -329,6 +352,7 @@ def _documents(name: str, rows: Rows) -> list[str]:
     if all(map(gt, scores, scores[1:])):
         return documents
     try:
+        _plain("".join(ranks))
         order = sorted(zip(map(float.__neg__, scores), map(float, ranks), documents, strict=True), key=_best_first)
     except ValueError:
         place = next(place for place, each in enumerate(ranks) if not _is_number(each))
@@ -346,7 +370,7 @@ def _line_of(rows: Rows, place: int) -> int:
 
 def _is_number(word: str) -> bool:
     try:
-        float(word)
+        float(_plain(word))
     except ValueError:
         return False
     return True

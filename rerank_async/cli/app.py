@@ -11,6 +11,7 @@ from rerank_async.cli.exits import TABLE, Exit, report
 from rerank_async.cli.models import models
 from rerank_async.cli.rank import rank
 from rerank_async.cli.serve import serve
+from rerank_async.cli.streams import leave_error, open_closed
 from rerank_async.values.version import VERSION
 
 
@@ -30,6 +31,14 @@ for command in (rank, bulk, evaluate, models, serve, auth):
 
 def run() -> int:
     """Runs the command that the arguments name and gives its exit code."""
+    open_closed()
+    try:
+        return _run()
+    finally:
+        leave_error()
+
+
+def _run() -> int:
     try:
         code = group.main(prog_name="rerank-async", standalone_mode=False)
     except click.ClickException as error:

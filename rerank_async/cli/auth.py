@@ -18,6 +18,7 @@ from yarl import URL
 from rerank_async.auth import GivenToken, ZenApiKey
 from rerank_async.cli.connection import Access, Target, access
 from rerank_async.cli.exits import TABLE, note
+from rerank_async.cli.named import NAME
 from rerank_async.cli.output import Column, write_json, write_rows
 from rerank_async.cli.wording import for_commands
 from rerank_async.errors import AuthenticationError, DeadlineExceededError, DecodeError, RerankError, StatusError
@@ -51,11 +52,14 @@ def auth() -> None:
 
 @auth.command(epilog=TABLE)
 @click.option("--json", "as_json", is_flag=True, help="The same as one JSON object.")
-@click.option("--url", help="The service's address.  [default: WATSONX_URL]")
-@click.option("--project-id", metavar="ID", help="The project.  [default: WATSONX_PROJECT_ID]")
-@click.option("--space-id", metavar="ID", help="The space, instead of a project.  [default: WATSONX_SPACE_ID]")
+@click.option("--url", type=NAME, help="The service's address.  [default: WATSONX_URL]")
+@click.option("--project-id", type=NAME, metavar="ID", help="The project.  [default: WATSONX_PROJECT_ID]")
+@click.option(
+    "--space-id", type=NAME, metavar="ID", help="The space, instead of a project.  [default: WATSONX_SPACE_ID]"
+)
 @click.option(
     "--credentials",
+    type=NAME,
     metavar="FILE",
     help="A JSON object with the fields of Credentials, instead of the environment; - for standard input.",
 )

@@ -16,7 +16,9 @@ import click
 
 from rerank_async.cli.connection import Target, access
 from rerank_async.cli.exits import TABLE, Exit, InputError, note
-from rerank_async.cli.output import leave_pipe, write_json
+from rerank_async.cli.named import NAME
+from rerank_async.cli.output import write_json, write_text
+from rerank_async.cli.streams import leave_output, standard_output
 from rerank_async.cli.wording import for_commands
 from rerank_async.values.contract import DEFAULT_RATE
 from rerank_async.values.models import RerankModels
@@ -67,19 +69,27 @@ def _params(_: click.Context, __: click.Parameter, value: str | None) -> dict[st
 
 
 @click.command(epilog=TABLE)
-@click.argument("source", required=False)
-@click.option("-o", "--output", metavar="OUT", help="What to write; - for standard output, which keeps no journal.")
-@click.option("--run", metavar="RUN", help="A TREC run instead of SOURCE; needs --corpus and --queries.")
-@click.option("--corpus", metavar="C", help="Its documents: JSON Lines as BEIR has them, or lines of id, tab, text.")
-@click.option("--queries", metavar="Q", help="Its queries, likewise.")
+@click.argument("source", type=NAME, required=False)
+@click.option(
+    "-o", "--output", type=NAME, metavar="OUT", help="What to write; - for standard output, which keeps no journal."
+)
+@click.option("--run", type=NAME, metavar="RUN", help="A TREC run instead of SOURCE; needs --corpus and --queries.")
+@click.option(
+    "--corpus", type=NAME, metavar="C", help="Its documents: JSON Lines as BEIR has them, or lines of id, tab, text."
+)
+@click.option("--queries", type=NAME, metavar="Q", help="Its queries, likewise.")
 @click.option("--depth", type=click.IntRange(min=1), metavar="N", help="Only the first N candidates.  [default: all]")
 @click.option("--top-n", type=click.IntRange(min=1), metavar="N", help="Only the N best results.  [default: all]")
 @click.option("--truncate", type=click.IntRange(min=1), metavar="N", help="Cut each text to N tokens.")
 @click.option("--params", metavar="JSON", callback=_params, help="Parameters of the requests, as a JSON object.")
-@click.option("--model", metavar="ID", help=f"The model.  [default: {_SERVICE_MODEL}; with --local: {_LOCAL_MODEL}]")
-@click.option("--url", help="The service's address.  [default: WATSONX_URL]")
-@click.option("--project-id", metavar="ID", help="The project.  [default: WATSONX_PROJECT_ID]")
-@click.option("--space-id", metavar="ID", help="The space, instead of a project.  [default: WATSONX_SPACE_ID]")
+@click.option(
+    "--model", type=NAME, metavar="ID", help=f"The model.  [default: {_SERVICE_MODEL}; with --local: {_LOCAL_MODEL}]"
+)
+@click.option("--url", type=NAME, help="The service's address.  [default: WATSONX_URL]")
+@click.option("--project-id", type=NAME, metavar="ID", help="The project.  [default: WATSONX_PROJECT_ID]")
+@click.option(
+    "--space-id", type=NAME, metavar="ID", help="The space, instead of a project.  [default: WATSONX_SPACE_ID]"
+)
 @click.option("--local", is_flag=True, help="Rank on this machine: starts a local server for the job, needs no key.")
 @click.option(
     "--requests-per-second",
@@ -106,7 +116,9 @@ def _params(_: click.Context, __: click.Parameter, value: str | None) -> dict[st
 @click.option("--retry-failed", is_flag=True, help="Go on, and take up again what failed.")
 @click.option("--overwrite", is_flag=True, help="Begin anew, whatever is there.")
 @click.option("--ordered", is_flag=True, help="Write JSON Lines in the order of SOURCE, at the end.")
-@click.option("--tag", metavar="WORD", help="The last column of a run that is written.  [default: rerank_async]")
+@click.option(
+    "--tag", type=NAME, metavar="WORD", help="The last column of a run that is written.  [default: rerank_async]"
+)
 @click.option(
     "--max-outage",
     type=click.FloatRange(min=0),
@@ -142,7 +154,7 @@ def bulk(**options: Any) -> None:
     except OSError as exc:
         if not isinstance(exc.__cause__, BrokenPipeError):
             raise
-        leave_pipe()  # whoever reads standard output has seen enough
+        leave_output()  # whoever reads standard output has seen enough
         return
     from rerank_async.bulk import JobStoppedError
 
@@ -173,6 +185,8 @@ def _wish(options: dict[str, Any]) -> Wish:
         raise InputError("--overwrite begins anew, so there is nothing to resume; leave one of them out")
     if options["dry_run"] and (options["resume"] or options["retry_failed"] or options["overwrite"]):
         raise InputError("--dry-run plans the whole of the source; leave --resume, --retry-failed, --overwrite out")
+    if output == "-" or options["as_json"] or options["dry_run"]:
+        standard_output()  # where it is closed, now is the time to say so, and not when the job is done
     local = options["local"]
     rate = options["requests_per_second"]
     return Wish(
@@ -291,9 +305,9 @@ def _show_plan(plan: BulkPlan, wish: Wish) -> None:
         return
     rate = wish.requests_per_second
     at = "without a limit" if rate == math.inf else f"at {rate:g} requests/s"
-    click.echo(
+    write_text(
         f"{plan.queries} queries, {plan.inputs} inputs ({plan.unique} to send), {plan.requests} requests, "
-        f"{plan.body_bytes / 1e6:.1f} MB; {length(plan.seconds)} {at}, beside the service's own time; nothing was sent"
+        f"{plan.body_bytes / 1e6:.1f} MB; {length(plan.seconds)} {at}, beside the service's own time; nothing was sent\n"
     )
 
 
@@ -316,8 +330,6 @@ def _way_on(wish: Wish) -> str:
 def _show_summary(summary: Summary, wish: Wish) -> None:
     from rerank_async.cli.bulk_view import length
 
-    if wish.as_json:
-        write_json(summary.to_dict())
     of = "" if summary.queries is None else f" of {summary.queries}"
     before = f" ({summary.resumed} of these before this start)" if summary.resumed else ""
     note(
@@ -336,3 +348,5 @@ def _show_summary(summary: Summary, wish: Wish) -> None:
         note(f"stopped: {_way_on(wish)}")
     elif wish.output != "-":
         note(f"written: {Path(summary.output)}")
+    if wish.as_json:
+        write_json(summary.to_dict())

@@ -126,7 +126,7 @@ class BulkView:
         if event.repaired:
             self._tell(f"cut off {event.repaired} bytes of a line that was not finished")
         if event.index_seconds:
-            self._tell(f"built the index of the corpus in {length(event.index_seconds)}; the next job uses it again")
+            self._tell(f"built the index of the corpus in {length(event.index_seconds)}")
         self.say("ranking")
         self._told_at = time.monotonic()
         self._points.append((self._told_at, self._before, 0, self._requests))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import attrs
 
 from rerank_async.cli.exits import InputError
+from rerank_async.cli.streams import standard_input
 from rerank_async.values.credentials import Credentials, sealed
 
 _NOWHERE = "set WATSONX_URL or give --url, or use --local for the model on this machine"
@@ -123,7 +123,7 @@ def read_credentials(name: str) -> dict[str, Any]:
     what = "standard input" if name == "-" else name
     try:
         # Never bound to a name: a traceback with locals would show it.
-        fields = sealed(json.loads(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()))
+        fields = sealed(json.loads(standard_input().read() if name == "-" else Path(name).read_bytes()))
     except OSError as exc:
         raise InputError(f"--credentials: cannot read {what}: {exc.strerror}") from exc
     except ValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from rerank_async.cli.exits import TABLE, InputError, note
+from rerank_async.cli.named import NAME
 from rerank_async.cli.output import Column, write_json, write_rows
 
 _MEASURES = "nDCG@10,RR@10,R@100,AP"
@@ -12,8 +13,8 @@ _SHOWN = 5
 
 
 @click.command(name="eval", epilog=TABLE)
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--qrels", required=True, metavar="Q", help="Judgements, as TREC or BEIR write them.")
+@click.argument("runs", type=NAME, nargs=-1, required=True, metavar="RUN...")
+@click.option("--qrels", type=NAME, required=True, metavar="Q", help="Judgements, as TREC or BEIR write them.")
 @click.option("--measures", default=_MEASURES, show_default=True, metavar="M,...", help="As ir-measures calls them.")
 @click.option("--queries", "shown", type=click.IntRange(min=0), default=_SHOWN, show_default=True, metavar="N",
               help="How many wins and losses of single queries to show.")  # fmt: skip

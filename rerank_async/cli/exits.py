@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from enum import IntEnum
@@ -52,7 +53,18 @@ Exit codes:
 """
 """For the end of ``--help``; the first character keeps click from wrapping it."""
 
-_BY_KIND: tuple[tuple[type[RerankError], Exit], ...] = (
+
+class InputError(Exception):
+    """Something that the user can put right: a sentence, and exit code 2."""
+
+
+class UnwrittenError(Exception):
+    """Standard output does not take what is written: a sentence, and exit code 6."""
+
+
+_BY_KIND: tuple[tuple[type[Exception], Exit], ...] = (
+    (InputError, Exit.USAGE),
+    (UnwrittenError, Exit.UNWRITTEN),
     (InvalidArgumentError, Exit.USAGE),
     (BadRequestError, Exit.USAGE),
     (AuthenticationError, Exit.REFUSED),
@@ -70,10 +82,6 @@ _ON_THE_COMMAND_LINE: tuple[tuple[type[RerankError], str], ...] = (
 )
 
 
-class InputError(Exception):
-    """Something that the user can put right: a sentence, and exit code 2."""
-
-
 def code_of(error: BaseException) -> Exit:
     """The exit code for an error."""
     bulk = sys.modules.get("rerank_async.bulk.errors")  # what was not imported cannot have been raised
@@ -84,8 +92,6 @@ def code_of(error: BaseException) -> Exit:
             return Exit.USAGE
         if isinstance(error, bulk.JobStoppedError) and error.reason is not None:
             return code_of(error.reason)
-    if isinstance(error, InputError):
-        return Exit.USAGE
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return Exit.INTERRUPTED
     return next((code for kind, code in _BY_KIND if isinstance(error, kind)), Exit.UNEXPECTED)
@@ -95,7 +101,7 @@ def sentence_of(error: BaseException) -> str:
     """The line that tells the user what happened."""
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return "interrupted"
-    if not isinstance(error, InputError | RerankError):
+    if not isinstance(error, InputError | UnwrittenError | RerankError):
         return f"unexpected {type(error).__name__}: {error} (RERANK_ASYNC_LOG=debug shows where)"
     hint = next((hint for kind, hint in _ON_THE_COMMAND_LINE if isinstance(error, kind)), None)
     message = for_commands(str(error))
@@ -111,6 +117,7 @@ def report(error: BaseException) -> Exit:
 
 
 def note(sentence: str) -> None:
-    """One line on standard error."""
+    """One line on standard error; nothing if there is no room for it, which is no reason to end a job."""
     line = " ".join(sentence.split())
-    sys.stderr.write(f"rerank-async: {line}\n")
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"rerank-async: {line}\n")

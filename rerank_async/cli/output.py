@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
 
 import attrs
+
+from rerank_async.cli.streams import writing
 
 
 @attrs.frozen
@@ -29,26 +28,40 @@ class Column:
 
 
 def write_json(body: Any) -> None:
-    """Writes a JSON value, indented, as UTF-8 whatever the terminal's encoding: that is what JSON is."""
-    with _quiet_when_closed():
-        sys.stdout.buffer.write(json.dumps(body, ensure_ascii=False, indent=2).encode() + b"\n")
-        sys.stdout.buffer.flush()
+    """Writes a JSON value, indented, as UTF-8 whatever the terminal's encoding: that is what JSON is.
+
+    The bytes of a file's name that are not UTF-8 become escapes of half of a surrogate pair, as Python has them.
+    """
+    content = json.dumps(body, ensure_ascii=False, indent=2).encode(errors="backslashreplace")
+    with writing() as output:
+        output.buffer.write(content + b"\n")
+        output.buffer.flush()
 
 
 def write_rows(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     """Writes rows: a table if standard output is a terminal, else one line each, separated by tabs, without heading.
 
     Control characters inside a cell, tabs and line breaks among them, become spaces: a line stays a line, and no text
-    can steer the terminal.
+    can steer the terminal. Bytes of a file's name that are not UTF-8 become escapes.
     """
     cleaned = [[_printable(cell) for cell in row] for row in rows]
-    with _quiet_when_closed():
-        if sys.stdout.isatty():
+    with writing() as output:
+        if output.isatty():
             _write_table(columns, cleaned)
+            output.flush()
         else:
-            text = "".join("\t".join(row) + "\n" for row in cleaned)
-            sys.stdout.buffer.write(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
-        sys.stdout.flush()
+            _write(output, "".join("\t".join(row) + "\n" for row in cleaned))
+
+
+def write_text(text: str) -> None:
+    """Writes text as it is; letters that the terminal's encoding lacks become escapes."""
+    with writing() as output:
+        _write(output, text)
+
+
+def _write(output: TextIO, text: str) -> None:
+    output.buffer.write(text.encode(output.encoding or "utf-8", "backslashreplace"))
+    output.buffer.flush()
 
 
 def _write_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
@@ -63,7 +76,7 @@ def _write_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> No
     table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=any(column.last for column in columns))
     for column in columns:
         table.add_column(
-            column.title,
+            Text(_printable(column.title)),
             justify="right" if column.number else "left",
             no_wrap=column.number or column.last,
             overflow="ellipsis" if column.last else "fold",
@@ -77,19 +90,5 @@ def _write_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> No
 def _printable(text: str) -> str:
     if text.isprintable():
         return text
-    return "".join(" " if unicodedata.category(char) in {"Cc", "Zl", "Zp"} else char for char in text)
-
-
-@contextlib.contextmanager
-def _quiet_when_closed() -> Iterator[None]:
-    """A reader that has seen enough, such as ``head``, is no error."""
-    try:
-        yield
-    except BrokenPipeError:
-        leave_pipe()
-
-
-def leave_pipe() -> None:
-    """Nobody reads standard output any more; what is still written there goes nowhere."""
-    # The interpreter flushes standard output once more at its end; source: Python's documentation of SIGPIPE.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    spaced = "".join(" " if unicodedata.category(char) in {"Cc", "Zl", "Zp"} else char for char in text)
+    return spaced.encode(errors="backslashreplace").decode()

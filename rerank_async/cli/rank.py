@@ -11,6 +11,7 @@ import click
 
 from rerank_async.cli.connection import Target, access
 from rerank_async.cli.exits import TABLE, note
+from rerank_async.cli.named import NAME
 from rerank_async.cli.output import Column, write_json, write_rows
 from rerank_async.cli.reading import FORMATS, Passages, read_passages
 from rerank_async.errors import InvalidArgumentError
@@ -44,16 +45,20 @@ class Wish:
 
 @click.command(epilog=TABLE)
 @click.argument("query")
-@click.argument("file")
+@click.argument("file", type=NAME)
 @click.option("--top-n", type=click.IntRange(min=1), metavar="N", help="Only the N best.")
 @click.option(
     "--json", "as_json", is_flag=True, help="The body of the REST answer, with the text and line of each result."
 )
 @click.option("--local", is_flag=True, help="Rank on this machine: starts a local server for the call, needs no key.")
-@click.option("--model", metavar="ID", help=f"The model.  [default: {_SERVICE_MODEL}; with --local: {_LOCAL_MODEL}]")
-@click.option("--url", help="The service's address.  [default: WATSONX_URL]")
-@click.option("--project-id", metavar="ID", help="The project.  [default: WATSONX_PROJECT_ID]")
-@click.option("--space-id", metavar="ID", help="The space, instead of a project.  [default: WATSONX_SPACE_ID]")
+@click.option(
+    "--model", type=NAME, metavar="ID", help=f"The model.  [default: {_SERVICE_MODEL}; with --local: {_LOCAL_MODEL}]"
+)
+@click.option("--url", type=NAME, help="The service's address.  [default: WATSONX_URL]")
+@click.option("--project-id", type=NAME, metavar="ID", help="The project.  [default: WATSONX_PROJECT_ID]")
+@click.option(
+    "--space-id", type=NAME, metavar="ID", help="The space, instead of a project.  [default: WATSONX_SPACE_ID]"
+)
 @click.option(
     "--format", "file_format", type=click.Choice(FORMATS), default="auto", help="What the file holds.  [default: auto]"
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import attrs
 
 from rerank_async.cli.exits import InputError, note
+from rerank_async.cli.streams import standard_input
 
 FORMATS = ("auto", "lines", "jsonl")
 _JSONL_NAMES = frozenset({".jsonl", ".ndjson"})
@@ -55,9 +55,10 @@ def read_passages(file: str, file_format: str, field: str) -> Passages:
 
 def _content(file: str) -> bytes:
     if file == "-":
-        if sys.stdin.isatty():
+        content = standard_input()
+        if content.isatty():
             note("reading one passage a line from the terminal; Ctrl-D ends the list")
-        return sys.stdin.buffer.read()
+        return content.read()
     try:
         return Path(file).read_bytes()
     except (OSError, ValueError) as exc:

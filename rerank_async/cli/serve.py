@@ -6,7 +6,6 @@ import asyncio
 import os
 import shlex
 import signal
-import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import click
 
 from rerank_async.cli.exits import TABLE, InputError, note
 from rerank_async.cli.model_dirs import scorers_of
-from rerank_async.cli.output import Column, write_rows
+from rerank_async.cli.output import Column, write_rows, write_text
 from rerank_async.values.urls import is_loopback
 
 if TYPE_CHECKING:
@@ -195,8 +194,7 @@ def _announce(running: Server, host: str, scorers: dict[str, Scorer], tls_cert: 
         *_trust(tls_cert),
         "Ctrl-C stops it.",
     )
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    write_text("\n".join(lines) + "\n")
 
 
 def _trust(tls_cert: str | None) -> tuple[str, ...]:

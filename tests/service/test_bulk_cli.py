@@ -360,7 +360,7 @@ async def test_a_finished_job_has_nothing_left_to_do(server, source, out):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--top-n", "3"), "the parameters was {}"),
+        (("--top-n", "3"), "the parameters were {}, now they are {"),
         (("--depth", "2"), "the depth was null, now it is 2"),
     ],
     ids=["params", "depth"],

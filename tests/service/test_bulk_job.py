@@ -192,9 +192,16 @@ async def test_a_job_runs_once(server, source, out):
         ({"source": None}, "source"),
         ({"source": None, "run": "r", "corpus": "c", "queries": "q", "tag": "two words"}, "tag"),
         ({"source": None, "run": "r", "corpus": "c", "queries": "q", "tag": ""}, "tag"),
+        ({"source": None, "run": "r", "corpus": "c", "queries": "q", "tag": "a\udcff"}, "tag"),
         ({"tag": "mine"}, "tag"),
+        ({"output": ""}, "output"),
+        ({"output": io.StringIO()}, "output"),
+        ({"output": io.BufferedReader(io.BytesIO())}, "output"),
+        ({"output": None}, "output"),
+        ({"source": ""}, "source"),
+        ({"source": None, "run": "r", "corpus": "", "queries": "q"}, "corpus"),
     ],
-    ids=lambda value: str(value) if isinstance(value, str) else None,
+    ids=lambda value: value if isinstance(value, str) else None,
 )
 async def test_a_wrong_argument_is_named_at_once(server, options, argument):
     async with client_for(server) as client:

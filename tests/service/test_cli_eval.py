@@ -30,6 +30,19 @@ async def test_eval_reads_a_run_from_a_pipe_from_its_first_line_on(tmp_path, for
     assert "standard input can be read as one file only" in one_sentence(ran)
 
 
+@pytest.mark.parametrize("content", [b"", b"\n \n"], ids=["empty", "blank lines"])
+async def test_an_empty_run_lacks_every_query(tmp_path, content):
+    qrels, full, empty = tmp_path / "qrels", tmp_path / "a.run", tmp_path / "e.run"
+    qrels.write_text("q1 0 d1 1\nq2 0 d2 1\n")
+    full.write_bytes(b"q1 Q0 d1 1 2.0 t\n")
+    empty.write_bytes(content)
+    ran = await commands.run("eval", "--qrels", str(qrels), "--measures", "RR@10", str(full), str(empty))
+    assert (ran.code, ran.rows[:2]) == (0, [[str(full), "0.5000"], [str(empty), "0.0000"]])
+    assert f"{empty} lacks 2 of 2 judged queries; they count as 0" in ran.err
+    ran = await commands.run("eval", "--qrels", str(qrels), "--measures", "RR@10", "-", stdin=content)
+    assert (ran.code, ran.rows) == (0, [["-", "0.0000"]])
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

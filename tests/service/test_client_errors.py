@@ -440,7 +440,7 @@ async def test_a_broken_connection_is_mended_by_a_retry():
 def stdlib_json(request, monkeypatch):
     """Runs the test twice: with the codec that is installed, and with the standard library's."""
     if request.param:
-        plain = json_codec.Codec(json_codec._dumps, json_codec._loads, json_codec._body, strict=False)
+        plain = json_codec.Codec(json_codec._dumps, *[json_codec._loads] * 2, json_codec._body, strict=False)
         for module in ("rerank_async.policy.wire", "rerank_async.policy.wire_errors", "rerank_async.auth.answers"):
             monkeypatch.setattr(f"{module}.codec", lambda: plain)
 

@@ -9,12 +9,16 @@ import socket
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
+from support.bulk_jobs import queries, write_jsonl
 from support.clients import client_for, until
+from support.clock import FakeClock
 from support.passages import pairs, ranking
 from support.services import Service, service
 from support.tidiness import assert_tidy
 
 from rerank_async import BatchOptions, LimitOptions, RerankRequest, RetryOptions, Sent
+from rerank_async.bulk import JobStoppedError, rerank_file
+from rerank_async.bulk.engine import token_failure
 from rerank_async.errors import ConnectionFailedError, DeadlineExceededError
 from rerank_async.server import serve
 
@@ -271,3 +275,27 @@ async def test_a_server_that_was_restarted_refuses_the_old_token_once():
             assert is_right(await client.generate("text", TEXTS))
             assert dict(second.counts.statuses) == {401: 1, 200: 1}
             assert second.counts.token_requests == 1
+
+
+async def test_a_job_that_gets_no_token_says_why_and_not_only_that_nothing_answers(tmp_path):
+    source = write_jsonl(tmp_path / "q.jsonl", queries(1))
+    patient, clock = RetryOptions(base_delay=60.0, max_delay=60.0), FakeClock()
+    with kept_port() as port:
+        async with client_for(Service(url=f"http://127.0.0.1:{port}"), retries=patient) as client:
+            job = rerank_file(client, source, tmp_path / "out.jsonl", max_outage=0)
+            job._clock = clock
+            running = asyncio.ensure_future(_awaited(job))
+            await until(lambda: token_failure(client) is not None)
+            for _ in range(2):  # until nothing is answered for a moment, and until the tiny request has had its time
+                await until(lambda: clock.pending)
+                clock.stall(1.0)
+                clock.run_due()
+            with pytest.raises(
+                JobStoppedError, match=r"so the job stops: cannot connect to .*/token: Connection refused"
+            ) as caught:
+                await running
+    assert isinstance(caught.value.reason, ConnectionFailedError)
+
+
+async def _awaited(job):
+    return await job

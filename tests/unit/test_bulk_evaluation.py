@@ -90,6 +90,44 @@ def test_a_measure_that_nothing_installed_computes_is_a_wrong_argument():
     assert caught.value.argument == "measures"
 
 
+@pytest.mark.parametrize(
+    ("measure", "words"),
+    [
+        ("nDCG@0", "cutoff of 'nDCG@0' is 0; it must be a whole number from 1"),
+        ("P@1.5", "cutoff of 'P@1.5' is 1.5"),
+        ("R@2147483648", "from 1 to 2147483647"),
+        ("AP(rel=0)", r"rel of 'AP\(rel=0\)' is 0"),
+        ("IPrec@2", "'IPrec@2' cannot be computed: invalid param recall"),
+    ],
+    ids=lambda value: value.split()[0],
+)
+def test_parameters_of_a_measure_that_no_program_can_compute_are_refused(measure, words):
+    with pytest.raises(InvalidArgumentError, match=f"^measures: .*{words}") as caught:
+        evaluate(QRELS, {"run": GOOD}, measures=["AP", measure])
+    assert caught.value.argument == "measures"
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (
+            ['{"id": 1, "results": []}', "", '{"id": "1", "results": []}'],
+            "line 3: query 1 stands in an earlier line too",
+        ),
+        (
+            ['{"id": "q", "results": [{"id": "a", "score": 2}, {"id": 7, "score": 1}, {"id": "7", "score": 0}]}'],
+            "line 1: query q has the document 7 twice",
+        ),
+    ],
+    ids=["query", "document"],
+)
+def test_json_lines_with_something_twice_are_refused_as_a_run_is(tmp_path, lines, words):
+    path = tmp_path / "ranked.jsonl"
+    path.write_text("\n".join(lines))
+    with pytest.raises(SourceError, match=words):
+        evaluate(QRELS, [path])
+
+
 def test_without_judgements_there_is_nothing_to_say():
     with pytest.raises(SourceError, match="no query is judged"):
         evaluate({}, {"run": GOOD})

@@ -84,7 +84,7 @@ class Service:
 
 
 class Told:
-    def __init__(self, service, max_outage=600.0):
+    def __init__(self, service, max_outage=600.0, **more):
         self.clock, self.events, self.stops, self.settled = FakeClock(), [], [], []
 
         async def settled(outage):
@@ -97,6 +97,7 @@ class Told:
             stop=self.stops.append,
             clock=self.clock,
             max_outage=max_outage,
+            **more,
         )
 
 
@@ -306,6 +307,15 @@ async def test_a_tiny_request_without_an_answer_is_waited_for_for_seconds():
     assert "no answer to a tiny request within 5 s" in str(told.events[0].error)
     await told.clock.advance(3)
     assert len(told.stops) == 1, "after 8 s, and not after 11"
+
+
+async def test_what_is_known_to_have_failed_is_told_in_the_place_of_no_answer():
+    told = Told(Silent(), max_outage=1.0, known=lambda: DOWN)
+    told.watch.suspect()
+    await told.clock.advance(1.1)
+    (stop,) = told.stops
+    assert stop.reason is DOWN
+    assert str(stop).endswith("so the job stops: refused")
 
 
 async def test_a_tiny_request_that_waits_while_others_are_answered_says_nothing():

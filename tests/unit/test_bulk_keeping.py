@@ -263,7 +263,10 @@ def test_an_identity_comes_back_as_it_was_written(tmp_path):
     ("change", "words"),
     [
         ({"model_id": "n"}, 'the model was "m", now it is "n"'),
-        ({"params": {"truncate_input_tokens": 5}}, "the parameters was"),
+        (
+            {"params": {"truncate_input_tokens": 5}},
+            r'the parameters were .*, now they are {"truncate_input_tokens": 5}',
+        ),
         ({"depth": 5}, "the depth was null, now it is 5"),
         ({"source": {"name": "a", "sha256": "11"}}, "the source has changed since the job began"),
         ({"source": None, "run": {"name": "a", "sha256": "00"}}, "the source was"),

@@ -12,9 +12,9 @@ from support import codecs
 
 from rerank_async.bulk.errors import SourceError
 from rerank_async.bulk.items import BadItem, Item, read_jsonl
-from rerank_async.bulk.lines import numbered_lines
+from rerank_async.bulk.lines import loads, numbered_lines
 from rerank_async.bulk.lookup import open_texts
-from rerank_async.bulk.runs import _columns, read_groups, read_qrels, read_run_items, read_scores
+from rerank_async.bulk.runs import _columns, read_groups, read_groups_once, read_qrels, read_run_items, read_scores
 
 
 def file(folder, content, name="file"):
@@ -118,8 +118,10 @@ def test_a_bad_line_is_an_item_that_says_what_and_where(tmp_path, value, words):
         rb'{"id": 1, "query": "q", "inputs": [], "more": {"\ud800": 1}}',
         rb'{"id": 1, "query": "q", "inputs": [], "more": NaN}',
         rb'{"id": 1, "query": "q", "inputs": [], "more": -Infinity}',
+        rb'{"id": 1, "query": "q", "inputs": [], "more": 1e999}',
+        rb'{"id": 1, "query": "q", "inputs": [], "more": -' + b"9" * 400 + b"}",
     ],
-    ids=["id", "query", "text", "name", "ignored", "nan", "infinity"],
+    ids=["id", "query", "text", "name", "ignored", "nan", "infinity", "too large", "too long"],
 )
 def test_what_only_the_standard_library_reads_is_a_bad_line_under_either_codec(tmp_path, name, line):
     whole = rb'{"id": "\ud83d\ude00", "query": "\\ud800", "inputs": ["NaN Infinity"]}'
@@ -131,7 +133,30 @@ def test_what_only_the_standard_library_reads_is_a_bad_line_under_either_codec(t
     assert (first.id, last.query) == ("\N{GRINNING FACE}", r"\ud800")
 
 
-REFUSED = "JSON that the quick parser refuses, such as half of a surrogate pair or a number that is none"
+@pytest.mark.parametrize("codec", codecs.NAMES)
+def test_numbers_are_the_same_under_either_codec(codec):
+    whole = [0, -1, 10**17, 2**63, 2**64 - 1, -(2**63)]
+    broken = [1.5, -0.0, 1e308, 1e-999, float(10**25), float(2**64), float(-(2**63) - 1)]
+    line = b"[%b,1.5,-0.0,1e308,1e-999,%d,%d,%d]" % (
+        ",".join(map(str, whole)).encode(),
+        10**25,
+        2**64,
+        -(2**63) - 1,
+    )
+    with codecs.use_codec(codec):
+        found = loads(line)
+    assert [repr(each) for each in found] == [repr(each) for each in whole + broken]
+
+
+@pytest.mark.parametrize("codec", codecs.NAMES)
+@pytest.mark.parametrize("name", [10**25, -(2**63) - 1])
+def test_an_id_over_64_bits_is_a_bad_line_under_either_codec(tmp_path, codec, name):
+    with codecs.use_codec(codec):
+        (bad,) = read(tmp_path, {"id": name, "query": "q", "inputs": []})
+    assert str(bad.error).endswith("line 1: id is a JSON number, not a string or a whole number of 64 bits")
+
+
+REFUSED = "JSON that the quick parser refuses, such as half of a surrogate pair or a number that is none or too large"
 
 
 # Runs
@@ -196,6 +221,19 @@ def test_blank_lines_and_other_white_space_are_no_matter(tmp_path):
     assert (second.line, second.names) == (6, ["a"])
 
 
+@pytest.mark.parametrize("blank", ["\u00a0", "\u2028", "\x1c", "\x85"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_white_space_outside_of_ascii_parts_no_columns(tmp_path, blank, count):
+    query, tag, names = f"q{blank}1", f"t{blank}", [f"d{blank}{number}" for number in range(count)]
+    rows = [f"{query} Q0 {name} {rank} {9 - rank}.5 {tag}\n" for rank, name in enumerate(names, start=1)]
+    content = "".join(rows).encode()
+    (found,) = items(tmp_path, content)
+    assert (found.id, found.names) == (query, names)
+    assert scores_of(tmp_path, content) == {query: {name: 8.5 - place for place, name in enumerate(names)}}
+    (tmp_path / "qrels").write_bytes(f"{query} 0 {names[0]} 1\n".encode())
+    assert read_qrels(str(tmp_path / "qrels")) == {query: {names[0]: 1}}
+
+
 def test_what_is_done_is_passed_over(tmp_path):
     content = rows(("q1", [("a", 1)]), ("q2", [("a", 1)]), ("q3", [("a", 1)]))
     assert [(item.at, item.id) for item in items(tmp_path, content, skip=lambda at, query: query == b"q2")] == [
@@ -215,9 +253,23 @@ def test_what_is_done_is_passed_over(tmp_path):
         (b"q Q0 \xff 2 0.5 t", "line 2: byte 6 is not UTF-8"),
         (b"\nq Q0 a 2 0.5 t", "line 3: query q has the document a twice"),
         (b"q Q0 b x 1.0 t", "line 2: query q has scores that tie, and the rank 'x' is no number"),
+        (b"q Q0 b 2_0 1.0 t", "line 2: query q has scores that tie, and the rank '2_0' is no number"),
+        ("q Q0 b\u00a02 0.5 t".encode(), "line 2: 5 fields"),
         (b"q Q0 7 0.5 t\nq Q0 8 3 0.4 t t", "line 2: 5 fields"),
     ],
-    ids=["five", "seven", "one", "no number", "nan", "latin", "twice", "tie", "two that make up for each other"],
+    ids=[
+        "five",
+        "seven",
+        "one",
+        "no number",
+        "nan",
+        "latin",
+        "twice",
+        "tie",
+        "liberty",
+        "blank",
+        "two that make up for each other",
+    ],
 )
 def test_a_bad_row_fails_its_query_and_no_other(tmp_path, row, words):
     content = b"q Q0 a 1 1.0 t\n" + row + b"\nr Q0 a 1 1.0 t\n"
@@ -232,14 +284,19 @@ def test_a_bad_row_fails_its_query_and_no_other(tmp_path, row, words):
 
 @pytest.mark.parametrize(
     "content",
-    [b"query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\n", b"q1 0 d1 2\nq1 0 d2 0\n", b"q1\td1\t2\nq1\td2\t0\n"],
-    ids=["BEIR", "TREC", "BEIR without headings"],
+    [
+        b"query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\n",
+        b"\n \nquery-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\n",
+        b"q1 0 d1 2\nq1 0 d2 0\n",
+        b"q1\td1\t2\nq1\td2\t0\n",
+    ],
+    ids=["BEIR", "BEIR behind a blank line", "TREC", "BEIR without headings"],
 )
 def test_judgements_of_either_form(tmp_path, content):
     assert read_qrels(file(tmp_path, content)) == {"q1": {"d1": 2, "d2": 0}}
 
 
-@pytest.mark.parametrize("line", [b"q1 d1", b"q1 0 d1 high", b"q1 0 d1 1 more"])
+@pytest.mark.parametrize("line", [b"q1 d1", b"q1 0 d1 high", b"q1 0 d1 1_0", b"q1 0 d1 1 more"])
 def test_bad_judgements_name_their_line(tmp_path, line):
     with pytest.raises(SourceError, match="line 2: neither"):
         read_qrels(file(tmp_path, b"q1 0 d1 1\n" + line))
@@ -265,18 +322,39 @@ def test_scores_of_a_run_with_a_document_twice_are_refused(tmp_path):
 
 @pytest.mark.parametrize("read_scores", [scores_of, columns_of])
 @pytest.mark.parametrize("name", codecs.NAMES)
-def test_a_score_is_what_python_reads_as_a_number(tmp_path, name, read_scores):
-    good = ["3", "-0.0", "+1.5", ".5", "5.", "1e3", "1E-3", "1_0", "01", "9007199254740993", "1e400", "-inf", "1" * 400]
+def test_a_score_is_what_python_reads_as_a_number_without_its_liberties(tmp_path, name, read_scores):
+    good = ["3", "-0.0", "+1.5", ".5", "5.", "1e3", "1E-3", "01", "9007199254740993", "1e400", "-inf", "1" * 400]
     with codecs.use_codec(name):
         for score in good:
             found = read_scores(tmp_path, f"q Q0 a 1 2 t\nq Q0 b 2 {score} t\n".encode())
             assert [repr(each) for each in found["q"].values()] == ["2.0", repr(float(score))]
-        for score in ('"5"', "true", "null", "1,2", "[1]", "{}", "0x1", "1]", "--1"):
+        for score in ('"5"', "true", "null", "1,2", "[1]", "{}", "0x1", "1]", "--1", "1_0", "\uff11"):
             with pytest.raises(SourceError, match="line 2: the score is no number"):
                 read_scores(tmp_path, f"q Q0 a 1 2 t\nq Q0 b 2 {score} t\n".encode())
         with pytest.raises(SourceError, match="line 1: the score is no number"):
             read_scores(tmp_path, b"q Q0 a 1 [1 t\nq Q0 b 2 2] t\n")
         assert math.isinf(read_scores(tmp_path, b"q Q0 a 1 inf t\n")["q"]["a"])
+
+
+def test_a_document_that_the_corpus_lacks_is_named_with_its_own_row(tmp_path):
+    corpus = open_texts(file(tmp_path, b"a\tx\nb\ty\n", "c.tsv"))
+    content = b"\np Q0 a 1 1 t\nq Q0 a 1 3 t\n\nq Q0 b 2 1 t\nq Q0 zz 3 2 t\n"
+    good, bad = read_run_items(file(tmp_path, content), AnyText(), corpus, None, lambda *_: False)
+    assert (good.id, bad.id, bad.line) == ("p", "q", 3)
+    assert "file, line 6: query q names document zz, which " in str(bad.error)
+
+
+def test_a_run_whose_rows_are_apart_is_told_how_to_bring_them_together(tmp_path):
+    content = b"q Q0 a 1 1 t\np Q0 a 1 1 t\nq Q0 b 2 1 t\n"
+    plain, packed = file(tmp_path, content, "r.run"), file(tmp_path, gzip.compress(content), "r.run.gz")
+    with pytest.raises(SourceError) as caught:
+        list(read_groups_once(plain))
+    assert str(caught.value).endswith(
+        f"line 3: query q stands in two places; bring its rows together, for example by: sort -s -k1,1 {plain}"
+    )
+    with pytest.raises(SourceError) as caught:
+        list(read_groups_once(packed))
+    assert str(caught.value).endswith(f"for example by: zcat {packed} | sort -s -k1,1 | gzip")
 
 
 def test_a_run_looks_its_texts_up(tmp_path):

@@ -131,6 +131,61 @@ def test_an_index_that_was_cut_is_made_anew(tmp_path, kind):
     again.close()
 
 
+NUMBERED = b"".join(b"n%d\ttext %d\n" % (number, number) for number in range(2000))
+
+
+@pytest.mark.parametrize("filling", [b"\0", b"\xff"], ids=["zeros", "ones"])
+def test_a_damaged_index_of_the_right_size_is_made_anew(tmp_path, filling):
+    first = opened(tmp_path, NUMBERED, "disk")
+    first.close()
+    beside = tmp_path / f"corpus{SUFFIX}"
+    whole = beside.read_bytes()
+    beside.write_bytes(whole[:8192] + filling * 4096 + whole[12288:])
+    again = open_texts(first.path, in_memory=0)
+    assert again.built_seconds > 0
+    assert again.fetch([f"n{number}" for number in range(2000)]) == [f"text {number}" for number in range(2000)]
+    again.close()
+    assert beside.read_bytes() == whole
+
+
+def test_a_damaged_copy_of_a_compressed_file_is_named_with_what_to_do(tmp_path):
+    opened(tmp_path, NUMBERED, "compressed").close()
+    beside = tmp_path / f"corpus.gz{SUFFIX}"
+    whole = beside.read_bytes()
+    beside.write_bytes(whole[:8192] + bytes(8192) + whole[16384:])
+    texts = open_texts(str(tmp_path / "corpus.gz"), in_memory=0)
+    assert texts.built_seconds == 0.0
+    with pytest.raises(SourceError) as caught:
+        texts.fetch([f"n{number}" for number in range(2000)])
+    texts.close()
+    words = f"{beside}, cannot be read: database disk image is malformed; delete {beside}, then give the same command"
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["disk", "compressed"])
+def test_an_index_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch, kind):
+    synced = []
+
+    def fsync(handle):
+        facts = os.fstat(handle)
+        synced.append((facts.st_ino, facts.st_size, list(tmp_path.glob(f"corpus*{SUFFIX}"))))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    opened(tmp_path, b"a\tx\n", kind).close()
+    (beside,) = tmp_path.glob(f"corpus*{SUFFIX}")
+    assert synced == [(beside.stat().st_ino, beside.stat().st_size, [])]
+
+
+def test_an_index_that_does_not_reach_the_disk_is_an_output_that_cannot_be_written(tmp_path, monkeypatch):
+    def fsync(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OutputError, match=r"the index of .*/corpus in .*: No space left on device; make room there"):
+        opened(tmp_path, b"a\tx\n", "disk")
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
 @pytest.mark.parametrize("kind", ["disk", "compressed"])
 def test_beside_a_folder_that_is_not_writable_the_index_is_temporary(tmp_path, kind, monkeypatch):
     elsewhere = tmp_path / "elsewhere"
@@ -143,6 +198,27 @@ def test_beside_a_folder_that_is_not_writable_the_index_is_temporary(tmp_path, k
     texts.close()
     assert list(elsewhere.iterdir()) == []
     assert stat.S_ISREG((tmp_path / Path(texts.path).name).stat().st_mode)
+
+
+@pytest.mark.parametrize("kind", ["disk", "compressed"])
+@pytest.mark.parametrize("cause", ["a folder", "somebody else's file"])
+def test_an_index_whose_name_cannot_be_had_serves_its_job_without_one(tmp_path, kind, cause, monkeypatch):
+    beside = tmp_path / f"corpus{'.gz' if kind == 'compressed' else ''}{SUFFIX}"
+    if cause == "a folder":
+        beside.mkdir()
+    else:
+        beside.write_bytes(b"an index of before")
+
+        def replace(source, target):  # as in a sticky folder, where only its owner may replace a file
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "replace", replace)
+    texts = opened(tmp_path, b"a\tx\n", kind)
+    assert texts.built_seconds > 0
+    assert texts.fetch(["a"]) == ["x"]
+    texts.close()
+    assert sorted(tmp_path.iterdir()) == sorted([Path(texts.path), beside])
+    assert beside.is_dir() or beside.read_bytes() == b"an index of before"
 
 
 @pytest.mark.parametrize("kind", ["disk", "compressed"])
@@ -189,7 +265,7 @@ def test_an_index_that_is_built_is_locked_so_that_nobody_takes_it_for_abandoned(
 
 
 def test_ids_with_the_same_checksum_are_told_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr(index, "crc32", lambda data: 123_456_789)
+    monkeypatch.setattr(index, "crc32", lambda data, so_far=0: 123_456_789)
     texts = opened(tmp_path, b"".join(b"n%d\ttext %d\n" % (number, number) for number in range(50)), "disk")
     assert isinstance(texts, TextsOnDisk)
     assert texts.fetch(["n7", "n49", "n0"]) == ["text 7", "text 49", "text 0"]

@@ -85,7 +85,7 @@ def test_what_happens_is_told_in_a_sentence(clock, capsys):
     said = capsys.readouterr().err.splitlines()
     assert said == [
         "rerank-async: cut off 17 bytes of a line that was not finished",
-        "rerank-async: built the index of the corpus in 12.5 s; the next job uses it again",
+        "rerank-async: built the index of the corpus in 12.5 s",
         "rerank-async: the service does not answer; waiting for 10 min 0 s at most (no)",
         "rerank-async: the service answers again, after 75.0 s",
         "rerank-async: failed: q.jsonl, line 3: bad",
