@@ -6,13 +6,15 @@ DATA   ?=
 JOBS   ?= 2
 INTEROP ?= .venv-interop
 PEERS  ?= .venv-peers
+OLDEST ?= .venv-oldest
 
-.PHONY: help demo test lint type format bench bench-quick bench-bulk bench-peers interop serve test-data clean
+.PHONY: help demo test test-oldest lint type format bench bench-quick bench-bulk bench-peers interop serve test-data clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       rerank a real list by a real model on the local server"
 	@echo "make test       lint, types and the whole test suite"
+	@echo "make test-oldest   the suite on the oldest versions of what it depends on"
 	@echo "make lint|type|format   one of them alone"
 	@echo "make interop    three other clients from PyPI against the local server: their rankings against ours"
 	@echo "make bench      limits, faults, fairness, batches, CPU, beside raw aiohttp: medians of 5 (more than an hour)"
@@ -60,6 +62,16 @@ type: $(VENV)/.dev
 test: $(VENV)/.dev lint type
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
+$(OLDEST)/.made: pyproject.toml tests/oldest.txt | $(BIN)/pip
+	rm -rf $(OLDEST)
+	$(PYTHON) -m venv --without-pip $(OLDEST)
+	$(BIN)/python -m pip --python $(OLDEST) install --quiet --disable-pip-version-check --constraint tests/oldest.txt \
+	  --editable '.[cli,local,orjson,dev]'
+	@touch $@
+
+test-oldest: $(OLDEST)/.made
+	$(OLDEST)/bin/python -m pytest -n $(JOBS) --dist worksteal
+
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
 
@@ -94,4 +106,4 @@ test-data: $(VENV)/.dev
 	$(BIN)/python benchmarks/beir.py "$(DATA)"
 
 clean:
-	rm -rf $(VENV) $(INTEROP) $(PEERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(INTEROP) $(PEERS) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis

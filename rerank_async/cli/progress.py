@@ -20,7 +20,7 @@ class RankProgress:
     """
 
     def __init__(self) -> None:
-        shown = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._shown = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._scored: dict[int, int] = {}
         self._progress = Progress(
             SpinnerColumn(),
@@ -32,7 +32,7 @@ class RankProgress:
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
-            disable=not shown,
+            disable=not self._shown,
         )
         self._total = 0
         self._task = self._progress.add_task("connecting", total=None, texts="")
@@ -58,10 +58,12 @@ class RankProgress:
         self._progress.update(self._task, total=self._total or None, completed=done, texts=f"{done}/{self._total}")
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if self._shown:
+            self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._shown:  # else rich before 14.3 ends with an empty line
+            self._progress.stop()

@@ -393,7 +393,7 @@ def test_wrong_usage_is_refused_with_the_way_to_the_help(args):
     result = CliRunner().invoke(group, args)
     assert result.exit_code == 2
     assert "Usage: " in result.output
-    assert "--help" in result.output
+    assert re.search(r"Try '.* (-h|--help)' for help", result.output)  # which of them depends on click's version
 
 
 @pytest.mark.parametrize("command", [[], ["rank"], ["models"], ["serve"]])

@@ -63,6 +63,17 @@ def test_the_version_is_that_of_the_project():
     assert re.fullmatch(r"\d+\.\d+\.\d+", rerank_async.__version__)
 
 
+def test_the_oldest_versions_that_are_tested_are_those_that_are_allowed():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(each for name in ("cli", "local", "eval", "orjson") for each in extras[name])]
+    allowed = dict(each.split(">=") for each in wanted if ">=" in each)
+    del allowed["numpy"]  # the tools of the tests want a newer one
+    lines = (PROJECT / "tests" / "oldest.txt").read_text("utf-8").splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert {name: re.sub(r"(\.0)+$", "", version) for name, version in tested.items()} == allowed
+
+
 @pytest.mark.parametrize("kind", [*CLASSES, *ERRORS], ids=lambda kind: kind.__name__)
 def test_every_class_is_documented_in_words_of_its_own(kind):
     words = vars(kind).get("__doc__") or ""
