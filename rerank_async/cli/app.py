@@ -11,7 +11,7 @@ from rerank_async.cli.exits import TABLE, Exit, report
 from rerank_async.cli.models import models
 from rerank_async.cli.rank import rank
 from rerank_async.cli.serve import serve
-from rerank_async.cli.streams import leave_error, open_closed
+from rerank_async.cli.streams import leave_unwritten, open_closed
 from rerank_async.values.version import VERSION
 
 
@@ -35,7 +35,7 @@ def run() -> int:
     try:
         return _run()
     finally:
-        leave_error()
+        leave_unwritten()
 
 
 def _run() -> int:

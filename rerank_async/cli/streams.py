@@ -69,12 +69,18 @@ def writing() -> Iterator[TextIO]:
 def leave_output() -> None:
     """What is still written to standard output goes nowhere: nobody reads it, or there is no room."""
     # The interpreter flushes standard output once more at its end; source: Python's documentation of SIGPIPE.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _leave(sys.stdout)
 
 
-def leave_error() -> None:
-    """The same for standard error, if there is no room for what was written there."""
-    try:
-        sys.stderr.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), _ERROR)
+def leave_unwritten() -> None:
+    """At the end of a command: what there is no room for is left, which the interpreter would else end with a code of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            try:
+                stream.flush()
+            except OSError:
+                _leave(stream)
+
+
+def _leave(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

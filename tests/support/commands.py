@@ -9,6 +9,10 @@ import sys
 CLI = (sys.executable, "-W", "error", "-m", "rerank_async.cli")
 
 
+PERSONAL = frozenset({"NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYTHONUNBUFFERED"})
+"""Variables that somebody may have set, and that change what a command writes or when."""
+
+
 class Ran:
     def __init__(self, code, out, err):
         self.code, self.out, self.err = code, out.decode(), err.decode()
@@ -19,7 +23,7 @@ class Ran:
 
 
 def environment(server=None, **more):
-    found = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}}
+    found = {name: value for name, value in os.environ.items() if name not in PERSONAL}
     if server is not None:
         found |= {
             "WATSONX_URL": server.url,
