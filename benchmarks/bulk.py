@@ -76,7 +76,7 @@ def write_requests(files: dict[str, str], path: Path) -> str:
     source = Source(None, **files)
     source.open()
     with path.open("w") as file:
-        for item in source.items(lambda _: False):
+        for item in source.items(lambda _at, _query: False):
             file.write(json.dumps({"id": item.id, "query": item.query, "inputs": item.inputs}) + "\n")
     source.close()
     return str(path)
@@ -108,7 +108,7 @@ async def alone(url: str, files: dict[str, str]) -> float:
     """CPU seconds of `generate_many` on the requests of the run; reading them is not counted."""
     source = Source(None, **files)
     source.open()
-    items = source.items(lambda _: False)
+    items = source.items(lambda _at, _query: False)
     used = 0.0
     async with client_of(url) as client:
         while helping := [item for _, item in zip(range(HELPING), items, strict=False)]:
