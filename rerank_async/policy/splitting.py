@@ -77,7 +77,9 @@ class Splitting:
         self._looked_at = len(scored)
         if len(members) == 1:
             self._alone = min(self._alone, self._least(members))
-        parts, lost = self._told(self._released(members))
+        held = self._released(members)
+        lost = [each for each in held if self._is_in_vain(each)]
+        parts = [part for each in held if each not in lost for part in self._cut(each)]
         if len(members) == 1 or self._is_in_vain(members):
             return Split(parts, [members, *lost])
         if self._probe is None and not self._probed and not scored and self._may_be_the_query(members, body_bytes):
@@ -92,7 +94,7 @@ class Splitting:
 
     def settled(self, members: Members) -> list[Members]:
         """A batch was scored, or failed of something else; returns what waited for that, to be sent now."""
-        return self._told(self._released(members)).parts
+        return [part for each in self._released(members) for part in self._cut(each)]
 
     def _released(self, members: Members) -> list[Members]:
         if members != self._probe:
@@ -100,10 +102,6 @@ class Splitting:
         self._probe = None
         held, self._held = self._held, []
         return held
-
-    def _told(self, held: Sequence[Members]) -> Split:
-        lost = [members for members in held if self._is_in_vain(members)]
-        return Split([part for members in held if members not in lost for part in self._cut(members)], lost)
 
     def _cut(self, members: Members) -> Sequence[Members]:
         parts = halves(members, self._sizes) or (tuple(members),)

@@ -110,6 +110,13 @@ def test_what_is_refused_while_the_shortest_text_is_on_its_way_waits_for_it():
     assert splitting.split((4, 5), body_bytes=1000, scored=[]) == ([(4,), (5,)], [])
 
 
+def test_what_waited_for_a_text_that_went_is_sent_whatever_was_refused_meanwhile():
+    splitting = Splitting([10, 20, 30, 15])
+    splitting.split((0, 1, 2), body_bytes=1000, scored=[])
+    splitting.split((3,), body_bytes=1000, scored=[])
+    assert splitting.settled((0,)) == [(1,), (2,)]
+
+
 def test_what_waited_is_given_up_with_the_shortest_text_unless_it_holds_a_shorter_one():
     splitting = Splitting([10, 10, 5, 10, 20])
     splitting.split((0, 1), body_bytes=1000, scored=[])
