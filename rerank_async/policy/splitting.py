@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -50,7 +49,8 @@ class Splitting:
 
     It may be the query that is too long, and then no part goes, however small. So once in a call, where the texts are the
     smaller part of the body, or where a part is refused like the whole, the shortest text goes alone and the rest waits.
-    If it is refused as well, so would be every text that is as long: those are given up, unless one of them was scored.
+    If it is refused as well, it may be what is at fault, so the next one goes. After two, every text that is as long would
+    be refused: those are given up, unless one of them was scored.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -59,8 +59,8 @@ class Splitting:
         self._parts: set[Members] = set()
         self._probe: Members | None = None
         self._probed = False
-        self._held: list[Members] = []
-        self._alone = math.inf  # the length of the shortest text that was refused alone
+        self._held: list[list[int]] = []
+        self._alone: list[int] = []  # the lengths of the two shortest texts that were refused alone
         self._scored = -1  # the length of the longest text that was scored
         self._looked_at = 0
 
@@ -76,27 +76,32 @@ class Splitting:
             self._scored = max(self._scored, *(self._sizes[at] for at in batch))
         self._looked_at = len(scored)
         if len(members) == 1:
-            self._alone = min(self._alone, self._least(members))
+            self._alone = sorted([*self._alone, self._least(members)])[:2]
+        if members == self._probe and self._held and len(self._alone) < 2:
+            return Split([self._next_probe()], [members])
         held = self._released(members)
         lost = [each for each in held if self._is_in_vain(each)]
         parts = [part for each in held if each not in lost for part in self._cut(each)]
         if len(members) == 1 or self._is_in_vain(members):
             return Split(parts, [members, *lost])
-        if self._probe is None and not self._probed and not scored and self._may_be_the_query(members, body_bytes):
-            shortest = min(members, key=self._sizes.__getitem__)
-            self._probe, self._probed = (shortest,), True
-            self._held.append([at for at in members if at != shortest])
-            return Split([self._probe], lost)
-        if self._probe is not None:
-            self._held.append(members)
-            return Split(parts, lost)
+        may_be_the_query = not self._probed and not scored and self._may_be_the_query(members, body_bytes)
+        if may_be_the_query or self._probe is not None:
+            self._held.append(list(members))
+            return Split([self._next_probe()] if may_be_the_query else [], [])
         return Split([*parts, *self._cut(members)], lost)
 
     def settled(self, members: Members) -> list[Members]:
         """A batch was scored, or failed of something else; returns what waited for that, to be sent now."""
         return [part for each in self._released(members) for part in self._cut(each)]
 
-    def _released(self, members: Members) -> list[Members]:
+    def _next_probe(self) -> Members:
+        """The shortest of the texts that wait."""
+        shortest = min((at for each in self._held for at in each), key=self._sizes.__getitem__)
+        self._held = [left for each in self._held if (left := [at for at in each if at != shortest])]
+        self._probe, self._probed = (shortest,), True
+        return self._probe
+
+    def _released(self, members: Members) -> Sequence[Members]:
         if members != self._probe:
             return []
         self._probe = None
@@ -109,7 +114,7 @@ class Splitting:
         return parts
 
     def _is_in_vain(self, members: Members) -> bool:
-        return self._scored < self._alone <= self._least(members)
+        return len(self._alone) == 2 and self._scored < self._alone[1] <= self._least(members)
 
     def _may_be_the_query(self, members: Members, body_bytes: int) -> bool:
         return tuple(members) in self._parts or 2 * sum(self._sizes[at] for at in members) < body_bytes

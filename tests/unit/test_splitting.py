@@ -61,16 +61,16 @@ class Service:
 
 
 @pytest.mark.parametrize("texts", [1, 2, 3, 1000])
-def test_a_query_that_is_too_long_costs_two_requests(texts):
+def test_a_query_that_is_too_long_costs_three_requests(texts):
     service = Service([5] * texts, lambda members, size: size < 1_000_000, head=1_000_000).send()
-    assert service.sent == [list(range(texts)), [0]][:texts]
+    assert service.sent == [list(range(texts)), [0], [1]][: 3 if texts > 1 else 1]
     assert len(service.lost) == texts
 
 
 def test_a_query_that_is_half_of_the_body_and_too_long_is_found_once_a_part_is_refused():
     service = Service([9, 8, 7, 8] * 250, lambda members, size: size < 1000, head=1000).send()
-    assert len(service.sent) == 1 + 2 + 1
-    assert service.sent[-1] == [2]
+    assert len(service.sent) == 1 + 2 + 2
+    assert service.sent[-2:] == [[2], [6]]
     assert len(service.lost) == 1000
 
 
@@ -95,6 +95,11 @@ def test_texts_as_long_as_one_that_was_refused_alone_are_given_up_and_shorter_on
     assert sorted(service.scored) == [3, 5]
 
 
+def test_the_shortest_text_may_be_what_is_at_fault():
+    service = Service([10, 5, 10, 10], lambda members, size: 1 not in members, head=100).send()
+    assert service.lost == [1]
+
+
 def test_a_short_text_that_is_refused_for_another_reason_costs_no_longer_ones():
     sizes = [10] * 100 + [1] + [10] * 100 + [2] + [10] * 100
     service = Service(sizes, lambda members, size: not {100, 201} & set(members)).send(range(150), range(150, 302))
@@ -117,12 +122,20 @@ def test_what_waited_for_a_text_that_went_is_sent_whatever_was_refused_meanwhile
     assert splitting.settled((0,)) == [(1,), (2,)]
 
 
-def test_what_waited_is_given_up_with_the_shortest_text_unless_it_holds_a_shorter_one():
+def test_what_waited_is_given_up_with_the_two_shortest_texts():
+    splitting = Splitting([10, 10, 7, 12, 12])
+    assert splitting.split((0, 1), body_bytes=1000, scored=[]) == ([(0,)], [])
+    assert splitting.split((2, 3, 4), body_bytes=1000, scored=[]) == ([], [])
+    assert splitting.split((0,), body_bytes=990, scored=[]) == ([(2,)], [(0,)])
+    assert splitting.split((2,), body_bytes=990, scored=[]) == ([], [(2,), [1], [3, 4]])
+
+
+def test_what_waited_and_is_shorter_than_one_of_two_that_were_refused_alone_goes():
     splitting = Splitting([10, 10, 5, 10, 20])
     splitting.split((0, 1), body_bytes=1000, scored=[])
     splitting.split((2, 3), body_bytes=1000, scored=[])
     splitting.split((4,), body_bytes=1000, scored=[])
-    assert splitting.split((0,), body_bytes=990, scored=[]) == ([(2,), (3,)], [(0,), [1]])
+    assert splitting.split((0,), body_bytes=990, scored=[]) == ([(1,), (2,), (3,)], [(0,)])
 
 
 def test_no_text_goes_ahead_where_the_query_has_gone_before():
