@@ -26,7 +26,7 @@ async def run(*args):
 
 async def printed(name):
     code, out, err = await run(str(FOLDER / name))
-    assert (code, err) == (0, "")
+    assert (code, err.strip()) == (0, "")  # rich before 14.3 ends a bar that is not shown with an empty line
     return out
 
 
