@@ -21,7 +21,7 @@ from rerank_async.bulk.source import HaltedError, Source, Survey
 from rerank_async.client import AsyncRerank
 from rerank_async.errors import ClientStateError
 from rerank_async.handout import Handout
-from rerank_async.runtime.clock import Clock, MonotonicClock
+from rerank_async.runtime.clock import Clock, MonotonicClock, set_in_time
 from rerank_async.values.events import Event, Observer
 from rerank_async.values.options import LimitOptions
 
@@ -146,23 +146,14 @@ class BulkJob(Handout[QueryDone]):
         )
         if self._ledger.broken_off is not None:
             # What was just broken off may have spent all that the limit allows at the moment.
-            await self._wait(_window(self._client.api_client.limits) - self._ledger.broken_off)
+            window = _window(self._client.api_client.limits)
+            await set_in_time(self._woken, self._clock, window - self._ledger.broken_off)
         await self._runner.run()
         self._halted = self._halted or self._runner.stopping
         if not self._halted:
             self._queries = self._reader.read
             self._check_sum()
             await asyncio.get_running_loop().run_in_executor(thread, self._ledger.finish)
-
-    async def _wait(self, delay: float) -> None:
-        """Waits so many seconds, or until the job is stopped."""
-        if delay <= 0:
-            return
-        timer = self._clock.call_at(self._clock.now() + delay, self._woken.set)
-        try:
-            await self._woken.wait()
-        finally:
-            timer.cancel()
 
     def _check_sum(self) -> None:
         """Refuses to call a job complete of which a query is neither finished nor failed, or is both."""

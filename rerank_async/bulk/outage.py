@@ -10,7 +10,7 @@ from rerank_async.bulk.events import Outage, OutageOver
 from rerank_async.bulk.pulse import Pulse
 from rerank_async.bulk.verdicts import Verdict, verdict
 from rerank_async.errors import NoAnswerError, RerankError, StatusError
-from rerank_async.runtime.clock import Clock, Timer
+from rerank_async.runtime.clock import Clock, Timer, set_in_time
 from rerank_async.values.events import Event
 
 FIRST_PAUSE = 1.0
@@ -180,11 +180,7 @@ class Watch:
     async def _rest(self, seconds: float) -> None:
         """Waits, at most until any request is answered."""
         self._awake.clear()
-        timer = self._clock.call_at(self._clock.now() + seconds, self._awake.set)
-        try:
-            await self._awake.wait()
-        finally:
-            timer.cancel()
+        await set_in_time(self._awake, self._clock, seconds)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

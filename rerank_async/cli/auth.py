@@ -18,7 +18,7 @@ from yarl import URL
 from rerank_async.auth import GivenToken, ZenApiKey
 from rerank_async.cli.connection import Access, Target, access
 from rerank_async.cli.exits import TABLE, note
-from rerank_async.cli.named import NAME
+from rerank_async.cli.options import NAME, project_option, space_option, url_option
 from rerank_async.cli.output import Column, write_json, write_rows
 from rerank_async.cli.wording import for_commands
 from rerank_async.errors import AuthenticationError, DeadlineExceededError, DecodeError, RerankError, StatusError
@@ -52,11 +52,9 @@ def auth() -> None:
 
 @auth.command(epilog=TABLE)
 @click.option("--json", "as_json", is_flag=True, help="The same as one JSON object.")
-@click.option("--url", type=NAME, help="The service's address.  [default: WATSONX_URL]")
-@click.option("--project-id", type=NAME, metavar="ID", help="The project.  [default: WATSONX_PROJECT_ID]")
-@click.option(
-    "--space-id", type=NAME, metavar="ID", help="The space, instead of a project.  [default: WATSONX_SPACE_ID]"
-)
+@url_option
+@project_option
+@space_option
 @click.option(
     "--credentials",
     type=NAME,

@@ -16,12 +16,19 @@ import click
 
 from rerank_async.cli.connection import Target, access
 from rerank_async.cli.exits import TABLE, Exit, InputError, note
-from rerank_async.cli.named import NAME
+from rerank_async.cli.options import (
+    LOCAL_MODEL,
+    NAME,
+    SERVICE_MODEL,
+    model_option,
+    project_option,
+    space_option,
+    url_option,
+)
 from rerank_async.cli.output import write_json, write_text
 from rerank_async.cli.streams import leave_output, standard_output
 from rerank_async.cli.wording import for_commands
 from rerank_async.values.contract import DEFAULT_RATE
-from rerank_async.values.models import RerankModels
 from rerank_async.values.options import LimitOptions
 from rerank_async.values.parameters import RerankParameters, ReturnOptions, as_parameters
 
@@ -29,8 +36,6 @@ if TYPE_CHECKING:
     from rerank_async.bulk import BulkError, BulkJob, BulkPlan, Summary
     from rerank_async.client import AsyncRerank
 
-_SERVICE_MODEL = RerankModels.MS_MARCO_MINILM_L_12_V2.value
-_LOCAL_MODEL = RerankModels.ALL_MINILM_L6_V2.value
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -82,14 +87,10 @@ def _params(_: click.Context, __: click.Parameter, value: str | None) -> dict[st
 @click.option("--top-n", type=click.IntRange(min=1), metavar="N", help="Only the N best results.  [default: all]")
 @click.option("--truncate", type=click.IntRange(min=1), metavar="N", help="Cut each text to N tokens.")
 @click.option("--params", metavar="JSON", callback=_params, help="Parameters of the requests, as a JSON object.")
-@click.option(
-    "--model", type=NAME, metavar="ID", help=f"The model.  [default: {_SERVICE_MODEL}; with --local: {_LOCAL_MODEL}]"
-)
-@click.option("--url", type=NAME, help="The service's address.  [default: WATSONX_URL]")
-@click.option("--project-id", type=NAME, metavar="ID", help="The project.  [default: WATSONX_PROJECT_ID]")
-@click.option(
-    "--space-id", type=NAME, metavar="ID", help="The space, instead of a project.  [default: WATSONX_SPACE_ID]"
-)
+@model_option
+@url_option
+@project_option
+@space_option
 @click.option("--local", is_flag=True, help="Rank on this machine: starts a local server for the job, needs no key.")
 @click.option(
     "--requests-per-second",
@@ -191,7 +192,7 @@ def _wish(options: dict[str, Any]) -> Wish:
     rate = options["requests_per_second"]
     return Wish(
         target=Target(url=options["url"], project_id=options["project_id"], space_id=options["space_id"], local=local),
-        model=options["model"] or (_LOCAL_MODEL if local else _SERVICE_MODEL),
+        model=options["model"] or (LOCAL_MODEL if local else SERVICE_MODEL),
         params=_parameters(options),
         requests_per_second=(math.inf if local else DEFAULT_RATE) if rate is None else rate,
         source=options["source"],

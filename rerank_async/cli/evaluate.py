@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from rerank_async.cli.exits import TABLE, InputError, note
-from rerank_async.cli.named import NAME
+from rerank_async.cli.options import NAME
 from rerank_async.cli.output import Column, write_json, write_rows
 
 _MEASURES = "nDCG@10,RR@10,R@100,AP"

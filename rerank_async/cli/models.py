@@ -8,7 +8,7 @@ import click
 
 from rerank_async.cli.connection import Target, keyless_access
 from rerank_async.cli.exits import TABLE, note
-from rerank_async.cli.named import NAME
+from rerank_async.cli.options import url_option
 from rerank_async.cli.output import Column, write_json, write_rows
 from rerank_async.values.response import ModelSpec
 
@@ -23,7 +23,7 @@ _COLUMNS = (
 
 @click.command(epilog=TABLE)
 @click.option("--json", "as_json", is_flag=True, help="A list of the specs as the service wrote them.")
-@click.option("--url", type=NAME, help="The service's address.  [default: WATSONX_URL]")
+@url_option
 @click.option("--local", is_flag=True, help="The models of the local server.")
 def models(*, as_json: bool, url: str | None, local: bool) -> None:
     """List the models that can rerank: id, provider, longest text in tokens, functions, lifecycle.

@@ -11,18 +11,23 @@ import click
 
 from rerank_async.cli.connection import Target, access
 from rerank_async.cli.exits import TABLE, note
-from rerank_async.cli.named import NAME
+from rerank_async.cli.options import (
+    LOCAL_MODEL,
+    NAME,
+    SERVICE_MODEL,
+    model_option,
+    project_option,
+    space_option,
+    url_option,
+)
 from rerank_async.cli.output import Column, write_json, write_rows
 from rerank_async.cli.reading import FORMATS, Passages, read_passages
 from rerank_async.errors import InvalidArgumentError
 from rerank_async.values.contract import DEFAULT_RATE
-from rerank_async.values.models import RerankModels
 from rerank_async.values.options import LimitOptions
 from rerank_async.values.parameters import RerankParameters, ReturnOptions
 from rerank_async.values.response import RerankResponse
 
-_SERVICE_MODEL = RerankModels.MS_MARCO_MINILM_L_12_V2.value
-_LOCAL_MODEL = RerankModels.ALL_MINILM_L6_V2.value
 _COLUMNS = (
     Column("rank", number=True),
     Column("score", number=True),
@@ -51,14 +56,10 @@ class Wish:
     "--json", "as_json", is_flag=True, help="The body of the REST answer, with the text and line of each result."
 )
 @click.option("--local", is_flag=True, help="Rank on this machine: starts a local server for the call, needs no key.")
-@click.option(
-    "--model", type=NAME, metavar="ID", help=f"The model.  [default: {_SERVICE_MODEL}; with --local: {_LOCAL_MODEL}]"
-)
-@click.option("--url", type=NAME, help="The service's address.  [default: WATSONX_URL]")
-@click.option("--project-id", type=NAME, metavar="ID", help="The project.  [default: WATSONX_PROJECT_ID]")
-@click.option(
-    "--space-id", type=NAME, metavar="ID", help="The space, instead of a project.  [default: WATSONX_SPACE_ID]"
-)
+@model_option
+@url_option
+@project_option
+@space_option
 @click.option(
     "--format", "file_format", type=click.Choice(FORMATS), default="auto", help="What the file holds.  [default: auto]"
 )
@@ -104,7 +105,7 @@ def rank(
     wish = Wish(
         query=query,
         target=Target(url=url, project_id=project_id, space_id=space_id, local=local),
-        model=model or (_LOCAL_MODEL if local else _SERVICE_MODEL),
+        model=model or (LOCAL_MODEL if local else SERVICE_MODEL),
         params=RerankParameters(
             truncate_input_tokens=truncate, return_options=ReturnOptions(top_n=top_n, inputs=as_json or None)
         ),

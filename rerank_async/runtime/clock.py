@@ -40,3 +40,12 @@ class MonotonicClock:
     async def sleep(self, delay: float) -> None:
         """Waits for ``delay`` seconds."""
         await asyncio.sleep(delay)
+
+
+async def set_in_time(event: asyncio.Event, clock: Clock, delay: float) -> None:
+    """Waits until somebody sets the event; after ``delay`` seconds it sets it itself."""
+    timer = clock.call_at(clock.now() + delay, event.set)
+    try:
+        await event.wait()
+    finally:
+        timer.cancel()
